@@ -1,0 +1,137 @@
+"""What all estimators share: their hyperparameters, the keys of a particle, and the reduction."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from meta_train.horizons import Horizon, make_horizon
+from meta_train.types import Estimate, GradientEstimator, Theta
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodicEstimator(GradientEstimator):
+    """Hyperparameters of every estimator.
+
+    Args:
+        horizon: episode length T in inner steps, or a ``Horizon``.
+        truncation_length: K, inner steps of one truncation; None is the longest T.
+        num_pairs: number of antithetic pairs, N = 2 * num_pairs particles.
+        std: standard deviation sigma of the perturbations, in units of theta.
+
+    Raises:
+        ValueError: for sizes that make no sense, before anything is compiled.
+    """
+
+    needs_std: ClassVar[bool] = True
+    """Whether sigma = 0 has no meaning, as where the gradient is seen through losses alone."""
+
+    horizon: Any
+    truncation_length: int | None = None
+    num_pairs: int = 8
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        longest = self.episodes.max
+        if self.truncation_length is not None and not 1 <= self.truncation_length <= longest:
+            raise ValueError(
+                f"truncation_length = {self.truncation_length} (K) must lie between 1 and the "
+                f"horizon T = {longest}, in inner steps."
+            )
+        if self.num_pairs < 1:
+            raise ValueError(
+                f"num_pairs = {self.num_pairs} must be at least 1 (2 * num_pairs particles)."
+            )
+        if not 0 <= self.std < float("inf") or (self.std == 0 and self.needs_std):
+            bound = "above 0" if self.needs_std else "at least 0"
+            raise ValueError(
+                f"std = {self.std} must be a finite number {bound}: it is the standard deviation "
+                "of the perturbations, in units of theta."
+            )
+
+    @property
+    def episodes(self) -> Horizon:
+        """The distribution of T."""
+        return make_horizon(self.horizon)
+
+    @property
+    def steps_per_truncation(self) -> int:
+        """K, resolved."""
+        return self.truncation_length or self.episodes.max
+
+    @property
+    def ragged(self) -> bool:
+        """Whether an episode can end inside a truncation."""
+        return self.episodes.is_ragged(self.steps_per_truncation)
+
+
+class ParticleKeys(NamedTuple):
+    """Random keys of one particle, or pair, in one meta-step, named by use."""
+
+    perturbation: jax.Array
+    init: jax.Array
+    unroll: jax.Array
+    horizon: jax.Array
+
+
+def particle_keys(key: jax.Array, index: Int[Array, ""]) -> ParticleKeys:
+    """Keys that depend on the global index alone, never on where the particle runs."""
+    return ParticleKeys(*jax.random.split(jax.random.fold_in(key, index), 4))
+
+
+class Contribution(NamedTuple):
+    """What one pair (or particle) adds to an estimate: ``coefficient * direction``."""
+
+    coefficient: Float[Array, ""]
+    direction: Float[Array, " P"]
+    losses: Float[Array, " partners"]
+    """Sum of live losses of each particle."""
+    live_steps: Int[Array, ""]
+    """Live inner steps of each particle."""
+    healthy: Bool[Array, ""]
+    """Whether every particle's loss, and the direction, is finite."""
+
+
+def contribution(
+    coefficient: Array, direction: Array, losses: Array, live_steps: Array
+) -> Contribution:
+    """Mark as unhealthy what is not finite."""
+    healthy = jnp.all(jnp.isfinite(losses)) & jnp.all(jnp.isfinite(direction))
+    return Contribution(coefficient, direction, losses, live_steps, healthy)
+
+
+def combine(all_contributions: Contribution, theta: Theta, scale: Array | float) -> Estimate:
+    """Average the healthy contributions (leading axis: pairs or particles) into an estimate.
+
+    Unhealthy ones are left out of numerator and denominator alike. Metrics: "diverged", the
+    number of particles whose loss (or derivative) is not finite; "snr", the squared norm of the
+    mean over its squared standard error (about 1 when the estimate is noise alone, NaN when fewer
+    than two healthy contributions leave no spread to measure); "inner_steps", the live steps of
+    all particles.
+
+    Args:
+        all_contributions: stacked contributions.
+        theta: gives the gradient its structure.
+        scale: factor on every contribution.
+    """
+    healthy = all_contributions.healthy
+    count = jnp.sum(healthy)
+    coefficients = jnp.where(healthy, all_contributions.coefficient, 0.0) * scale
+    directions = jnp.where(healthy[:, None], all_contributions.direction, 0.0)
+    mean = coefficients @ directions / jnp.maximum(count, 1)
+    squares = jnp.sum(coefficients**2 * jnp.sum(directions**2, axis=1))
+    squared_error = (squares - count * jnp.sum(mean**2)) / (count * (count - 1.0))
+
+    losses = jnp.where(healthy[:, None], all_contributions.losses, 0.0)
+    partners = losses.shape[1]
+    steps = jnp.sum(jnp.where(healthy, all_contributions.live_steps, 0)) * partners
+    not_finite = jnp.sum(~jnp.isfinite(all_contributions.losses), axis=1)
+    metrics = {
+        "diverged": jnp.sum(jnp.where(healthy, 0, jnp.maximum(not_finite, 1))),
+        "snr": jnp.sum(mean**2) / squared_error,
+        "inner_steps": jnp.sum(all_contributions.live_steps) * partners,
+    }
+    return Estimate(ravel_pytree(theta)[1](mean), jnp.sum(losses) / steps, metrics)

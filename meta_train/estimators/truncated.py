@@ -1,0 +1,140 @@
+"""Estimators that carry their particles from one truncation to the next.
+
+Clocks live here. Whatever shares a clock (an antithetic pair, or a single particle) is a group;
+a subclass says only what a group carries and what one truncation of it contributes.
+
+Clocks are staggered: at any meta-step the groups are spread evenly over the episode. With all of
+them at the same inner step, one meta-step would see one part of the episode only and be a biased
+sample of it. So the first episode of a group lies partly in the past: it is run through a random
+number of truncations, like any other, before the first meta-step. T and the age follow the
+stationary law of a renewal process, which makes the first meta-step, and each one after it, an
+unbiased sample of the episode.
+"""
+
+import abc
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from meta_train.estimators.base import (
+    Contribution,
+    EpisodicEstimator,
+    ParticleKeys,
+    combine,
+    particle_keys,
+)
+from meta_train.particles import map_particles
+from meta_train.types import Estimate, Theta, UnrolledSystem
+from meta_train.unroll import Clock
+
+Carry = Any
+
+
+class Group(NamedTuple):
+    """Particles that share a clock, between two meta-steps."""
+
+    global_index: Int[Array, ""]
+    """Over all devices, the source of the group's keys."""
+    clock: Clock
+    carry: Carry
+    """System states, accumulators: what the estimator needs."""
+
+
+class GroupsState(NamedTuple):
+    """All groups of a run."""
+
+    meta_step: Int[Array, ""]
+    groups: Group
+    """With a leading axis num_groups."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TruncatedEstimator(EpisodicEstimator):
+    """A gradient estimate from one truncation of every group."""
+
+    @property
+    @abc.abstractmethod
+    def num_groups(self) -> int:
+        """Number of clocks: pairs, or particles where each has its own."""
+
+    @abc.abstractmethod
+    def blank(self, system: UnrolledSystem, theta: Theta) -> Carry:
+        """A carry of the right structure; the first truncation of an episode replaces it."""
+
+    @abc.abstractmethod
+    def truncation(
+        self, system: UnrolledSystem, keys: ParticleKeys, theta: Theta, clock: Clock, carry: Carry
+    ) -> tuple[Carry, Contribution]:
+        """Run one group for K inner steps; where ``clock.t`` is 0, from a new initial state."""
+
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> GroupsState:
+        key_clock, key_past = jax.random.split(key)
+        carry = self.blank(system, theta)
+        meta_step = jnp.zeros((), jnp.int32)
+
+        def start(index: Array) -> Group:
+            clock, age = self._first_clock(key_clock, index)
+            group = Group(index, clock, carry)
+            if self.episodes.max <= self.steps_per_truncation:
+                return group  # one truncation is the whole episode: there is no past to run
+
+            def advance(past: tuple[Array, Group]) -> tuple[Array, Group]:
+                done, group = past
+                key_truncation = jax.random.fold_in(key_past, done)
+                return done + 1, self._advance(system, key_truncation, theta, meta_step, group)[0]
+
+            past = (jnp.zeros((), jnp.int32), group)
+            return jax.lax.while_loop(lambda past: past[0] < age, advance, past)[1]
+
+        groups = map_particles(start, jnp.arange(self.num_groups, dtype=jnp.int32))
+        return GroupsState(meta_step, groups)
+
+    def estimate(
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: GroupsState
+    ) -> tuple[Estimate, GroupsState]:
+        groups, contributions = map_particles(
+            lambda group: self._advance(system, key, theta, state.meta_step, group), state.groups
+        )
+        truncations = self.episodes.mean_truncations(self.steps_per_truncation, state.meta_step)
+        # Sum of losses / K, times K E[ceil(T / K)] / E[T]: the unit of J, loss per inner step.
+        scale = truncations / self.episodes.mean(state.meta_step)
+        return combine(contributions, theta, scale), GroupsState(state.meta_step + 1, groups)
+
+    def _advance(
+        self,
+        system: UnrolledSystem,
+        key: jax.Array,
+        theta: Theta,
+        meta_step: Array,
+        group: Group,
+    ) -> tuple[Group, Contribution]:
+        keys = particle_keys(key, group.global_index)
+        carry, contribution = self.truncation(system, keys, theta, group.clock, group.carry)
+        clock = self._next_clock(keys.horizon, meta_step, group.clock, contribution.healthy)
+        return Group(group.global_index, clock, carry), contribution
+
+    def _first_clock(self, key: jax.Array, index: Int[Array, ""]) -> tuple[Clock, Int[Array, ""]]:
+        """The clock at the start of the first episode, and its age in truncations.
+
+        Ages are drawn by systematic sampling, with one random offset for all groups: each is
+        uniform over the episode's truncations, together they cover it evenly.
+        """
+        key_horizon, key_offset = jax.random.split(key)
+        length = self.steps_per_truncation
+        horizon = self.episodes.sample_running(jax.random.fold_in(key_horizon, index), length)
+        phase = (index + jax.random.uniform(key_offset)) / self.num_groups % 1.0
+        truncations = -(-horizon // length)
+        age = jnp.minimum((phase * truncations).astype(jnp.int32), truncations - 1)
+        return Clock(jnp.zeros((), jnp.int32), horizon), age
+
+    def _next_clock(
+        self, key: jax.Array, meta_step: Array, clock: Clock, healthy: Bool[Array, ""]
+    ) -> Clock:
+        """The clock after a truncation; a new episode where it ended or diverged."""
+        moved = clock.advanced(self.steps_per_truncation)
+        fresh = Clock(jnp.zeros((), jnp.int32), self.episodes.sample(key, meta_step + 1))
+        ended = (moved.t >= moved.horizon) | ~healthy
+        return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, moved)

@@ -1,0 +1,1 @@
+"""Unrolled systems, one file each."""

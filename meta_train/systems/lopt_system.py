@@ -1,0 +1,98 @@
+"""Training a task with a learned optimizer, as an unrolled system.
+
+The one bridge between learned optimizers and tasks on one side and gradient estimators on the
+other.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from lopt.base import LearnedOptimizer
+from meta_train.objective import MetaObjective
+from meta_train.types import Theta, UnrolledSystem
+from tasks.base import Task
+
+
+class LoptState(NamedTuple):
+    """One inner training run."""
+
+    params: Any
+    opt_state: Any
+    cfg: Any
+    """The sampled member of the task family."""
+    key_eval: jax.Array
+    """Gives the batches on which the episode is judged, where one batch serves all of it."""
+    first_loss: Float[Array, ""]
+    """Inner loss at initialisation."""
+    last_loss: Float[Array, ""]
+    """Shaped inner loss after the step before; 0 before the first."""
+
+
+@flax.struct.dataclass
+class LoptSystem(UnrolledSystem):
+    """Inner training of ``task`` by ``learned_optimizer``; theta are the optimizer's.
+
+    Args:
+        learned_optimizer: what is meta-trained.
+        task: the inner problem; its data are leaves of this pytree.
+        objective: what an inner step contributes to the meta-loss.
+        num_steps: horizon T that the optimizer is bound with (the longest one where T is
+            random), also the factor of the "final" objective; None for rules without a horizon.
+
+    Raises:
+        ValueError: for the "final" objective without ``num_steps``.
+    """
+
+    learned_optimizer: LearnedOptimizer = flax.struct.field(pytree_node=False)
+    task: Task
+    objective: MetaObjective = flax.struct.field(pytree_node=False, default=MetaObjective())
+    num_steps: int | None = flax.struct.field(pytree_node=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.objective.kind == "final" and self.num_steps is None:
+            raise ValueError('objective.kind = "final" needs num_steps, the horizon T.')
+
+    def init_theta(self, key: jax.Array) -> Theta:
+        return self.learned_optimizer.init(key)
+
+    def init(self, key: jax.Array, theta: Theta) -> LoptState:
+        key_cfg, key_params, key_eval, key_first = jax.random.split(key, 4)
+        cfg = self.task.sample(key_cfg)
+        params = self.task.init(key_params, cfg)
+        opt_state = self.learned_optimizer.bind(theta, self.num_steps).init(params)
+        first_loss = self._judge(key_first, cfg, params)
+        return LoptState(params, opt_state, cfg, key_eval, first_loss, jnp.zeros(()))
+
+    def step(
+        self, key: jax.Array, theta: Theta, state: LoptState
+    ) -> tuple[LoptState, Float[Array, ""]]:
+        key_batch, key_loss, key_judge = jax.random.split(key, 3)
+        batch = self.task.batch(key_batch, state.cfg, "train")
+        loss_fn = jax.value_and_grad(self.task.loss, argnums=2, has_aux=True)
+        (loss, _), grads = loss_fn(key_loss, state.cfg, state.params, batch)
+        optimizer = self.learned_optimizer.bind(theta, self.num_steps)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+        params = optax.apply_updates(state.params, updates)
+
+        if not self.objective.uses_training_loss:
+            key_judge = state.key_eval if self.objective.kind == "final" else key_judge
+            loss = self._judge(key_judge, state.cfg, params)
+        loss = self.objective.shape(loss.astype(jnp.float32), state.first_loss)
+        meta_loss = loss
+        if self.objective.kind == "final":
+            assert self.num_steps is not None
+            meta_loss = self.num_steps * (loss - state.last_loss)
+        next_state = state._replace(params=params, opt_state=opt_state, last_loss=loss)
+        return next_state, meta_loss
+
+    def _judge(self, key: jax.Array, cfg: Any, params: Any) -> Float[Array, ""]:
+        """Loss of ``params`` on a batch of the objective's split."""
+        key_batch, key_loss = jax.random.split(key)
+        batch = self.task.batch(key_batch, cfg, self.objective.split)
+        loss, _ = self.task.loss(key_loss, cfg, params, batch)
+        return loss.astype(jnp.float32)
