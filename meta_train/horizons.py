@@ -194,7 +194,7 @@ HORIZONS: dict[str, type[Horizon]] = {
 }
 
 
-def make_horizon(spec: int | Horizon | Mapping[str, Any]) -> Horizon:
+def make_horizon(spec: Any) -> Horizon:
     """Build a horizon from an int (constant T), a ``Horizon``, or ``{"name": ..., fields}``.
 
     Raises:
@@ -214,9 +214,10 @@ def make_horizon(spec: int | Horizon | Mapping[str, Any]) -> Horizon:
                 f"got {', '.join(fields) or 'none'}."
             )
         return HORIZONS[name](**fields)
-    return ConstantHorizon(spec)
+    _check_length("horizon", spec)
+    return ConstantHorizon(int(spec))
 
 
-def _check_length(field: str, value: int) -> None:
+def _check_length(field: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{field} = {value!r} must be a whole number of steps, at least 1.")

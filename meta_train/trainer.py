@@ -169,7 +169,7 @@ def _weighted_estimate(
     grad = jax.tree.map(average, *[estimate.grad for estimate in estimates])
     records = {
         "meta_loss": average(*[estimate.loss for estimate in estimates]),
-        "grad_norm": optax.global_norm(grad),
+        "grad_norm": optax.tree.norm(grad),
     }
     for name in estimates[0].metrics:
         values = [estimate.metrics[name] for estimate in estimates]

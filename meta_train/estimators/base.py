@@ -77,7 +77,7 @@ class ParticleKeys(NamedTuple):
     horizon: jax.Array
 
 
-def particle_keys(key: jax.Array, index: Int[Array, ""]) -> ParticleKeys:
+def particle_keys(key: jax.Array, index: Int[Array, ""] | int) -> ParticleKeys:
     """Keys that depend on the global index alone, never on where the particle runs."""
     return ParticleKeys(*jax.random.split(jax.random.fold_in(key, index), 4))
 

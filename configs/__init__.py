@@ -1,0 +1,1 @@
+"""Config files, one per experiment: ``get_config()`` returns an ``ml_collections.ConfigDict``."""

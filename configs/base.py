@@ -1,0 +1,94 @@
+"""Every field of a config with its default; the experiment files change a few of them.
+
+Values may be changed on the command line: --config.estimator.std=0.02. Sections that have a
+`name` take, besides what stands here, the fields of the thing that is named (`lopt list`).
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import FieldReference
+
+
+def _any(default: Any) -> FieldReference:
+    """A field that may hold values of several types, None among them."""
+    return FieldReference(default, field_type=object)
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+
+    config.seed = 0  # every random number of the run follows from it
+    config.meta_steps = 1000  # updates of theta
+    config.steps_per_dispatch = 1  # meta-steps per call into XLA; more pays when one takes < 10 ms
+    config.log_every_steps = 1  # every so many meta-steps go into metrics.jsonl and events/
+    config.data_dir = _any(None)  # folder of prepared data sets; None: that of `lopt data list`
+    config.imports = ()  # modules or .py files that register more optimizers, tasks, systems, ...
+
+    # What is unrolled. "lopt": training `tasks` with `optimizer`. Another system of SYSTEMS takes
+    # its own fields here, and `optimizer`, `tasks` and `objective` are not looked at.
+    config.system = ConfigDict({"name": "lopt"})
+
+    config.optimizer = ConfigDict({"name": "mlp"})  # its other fields: sizes, step multipliers, ...
+
+    # Tasks by label: {name (the label by default), weight, fields of the task}. The meta-gradient
+    # is the mean over tasks by weight; every task has particles of its own.
+    config.tasks = ConfigDict({"digits_mlp": {"weight": 1.0}})
+
+    config.estimator = ConfigDict(
+        {
+            "name": "pes",
+            # T, inner steps of one episode: a number, or a dict such as
+            # {"name": "log_uniform", "low": 100, "high": 1000}.
+            "horizon": _any(1000),
+            "truncation_length": _any(20),  # K, inner steps per meta-step; None: T
+            "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
+            "std": 0.01,  # sigma of the perturbation, in units of theta
+        }
+    )
+
+    # Any optimizer of optax by its name there, with its arguments (b1, weight_decay, ...); or
+    # "chain" with transforms = ({"name": ..., arguments}, ...).
+    config.meta_optimizer = ConfigDict(
+        {
+            "name": "adam",
+            "learning_rate": 1e-3,  # its peak, where a schedule moves it
+            "schedule": {
+                "name": "constant",  # or "cosine", "linear", "exponential": down to the end
+                "warmup_steps": 0,  # meta-steps of linear rise from 0
+                "final_fraction": 0.0,  # of learning_rate, at the last meta-step
+            },
+            "clip_norm": _any(None),  # largest global norm of the meta-gradient; None: no limit
+            "clip_value": _any(None),  # largest size of one coordinate; None: no limit
+        }
+    )
+
+    # What theta is trained for.
+    config.objective = ConfigDict(
+        {
+            "kind": "mean",  # "mean": inner loss over the episode; "final": of its last step
+            "split": "train",  # batches on which it is measured: "train" or "valid"
+            "clip": _any(
+                2.0
+            ),  # bound of one step's loss, in multiples of the initial loss; None: no bound
+            "normalize": False,  # divide by the initial loss, so that tasks weigh alike
+        }
+    )
+
+    # Loss on fresh seeds with theta unperturbed; the best theta by it becomes bundle/.
+    config.meta_validation = ConfigDict(
+        {
+            "every_steps": 50,  # meta-steps; 0: never, then bundle/ holds the last theta
+            "num_seeds": 8,  # episodes averaged, per task
+        }
+    )
+
+    # The end of a run: the learned optimizer against tuned Adam and SGD with momentum.
+    config.comparison = ConfigDict(
+        {
+            "num_seeds": 8,  # 0: no comparison
+            "num_steps": _any(None),  # inner steps; None: the (longest) horizon
+            "held_out": {},  # tasks, as above, that were not trained on
+        }
+    )
+    return config

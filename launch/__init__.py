@@ -1,0 +1,1 @@
+"""The ``lopt`` command; nothing else imports this package."""

@@ -1,0 +1,181 @@
+"""From a config to the objects of a run; the one place where names meet the registries."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import optax
+from ml_collections import ConfigDict
+
+import meta_train
+import tasks as task_package
+from launch import errors, user_code
+from launch.construct import check_fields, construct, parameters, plain
+from launch.meta_optimizer import make_meta_optimizer
+from lopt import LOPTS, LearnedOptimizer
+
+
+class Experiment(NamedTuple):
+    """Everything that a run needs, built and checked."""
+
+    optimizer: LearnedOptimizer | None
+    """What is meta-trained; None where the system is not the training of tasks."""
+    tasks: dict[str, task_package.Task]
+    """Tasks trained on, by label."""
+    held_out: dict[str, task_package.Task]
+    """Tasks of the comparison that are not trained on."""
+    systems: tuple[meta_train.UnrolledSystem, ...]
+    episodes: meta_train.Horizon
+    """The distribution of the episode length T."""
+    trainer: meta_train.MetaTrainer
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Build everything that ``config`` names.
+
+    Raises:
+        UserError: an unknown name or field, a value out of range or of a wrong type, or data that
+            are not there. The message names the config field.
+    """
+    user_code.import_all(config.imports)
+    check_numbers(config)
+    fields = plain(config.to_dict())
+    estimator, episodes = _make_estimator(fields["estimator"])
+    meta_optimizer = make_meta_optimizer(fields["meta_optimizer"], fields["meta_steps"])
+    optimizer, tasks, weights = None, {}, (1.0,)
+    if fields["system"]["name"] == "lopt":
+        optimizer = _make_named(LOPTS, "optimizer", fields["optimizer"])
+        tasks, weights = _make_tasks(fields["tasks"], "tasks", fields["data_dir"])
+        if not tasks:
+            raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
+        systems = _lopt_systems(optimizer, tasks, fields["objective"], episodes.max)
+    else:
+        systems = (_make_named(meta_train.SYSTEMS, "system", fields["system"]),)
+    held_out, _ = _make_tasks(
+        fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
+    )
+    trainer = _make_trainer(systems, weights, estimator, meta_optimizer, fields)
+    return Experiment(optimizer, tasks, held_out, systems, episodes, trainer)
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Raise ``UserError`` for counts of the run that make no sense."""
+    limits = {
+        "seed": 0,
+        "meta_steps": 1,
+        "steps_per_dispatch": 1,
+        "log_every_steps": 1,
+        "meta_validation.every_steps": 0,
+        "meta_validation.num_seeds": 1,
+    }
+    for path, least in limits.items():
+        value = config
+        for name in path.split("."):
+            value = value[name]
+        if value < least:
+            raise errors.UserError(f"config.{path} = {value} must be at least {least}")
+    if config.comparison.num_seeds < 2 and config.comparison.num_seeds != 0:
+        raise errors.UserError(
+            f"config.comparison.num_seeds = {config.comparison.num_seeds} must be at least 2, or 0 "
+            "for no comparison"
+        )
+    steps = config.comparison.num_steps
+    if steps is not None and (not isinstance(steps, int) or steps < 1):
+        raise errors.UserError(
+            f"config.comparison.num_steps = {steps!r} must be a whole number of inner steps, at "
+            "least 1, or None for the horizon"
+        )
+
+
+def _make_named(
+    registry: Mapping[str, Callable[..., Any]], where: str, section: Mapping[str, Any]
+) -> Any:
+    """The thing that ``section["name"]`` names, with the section's other fields."""
+    fields = dict(section)
+    name = fields.pop("name")
+    return construct(_look_up(registry, where, name), fields, where, name)
+
+
+def _look_up(
+    registry: Mapping[str, Callable[..., Any]], where: str, name: str
+) -> Callable[..., Any]:
+    if name not in registry:
+        raise errors.unknown(f"config.{where}.name", name, registry)
+    return registry[name]
+
+
+def _make_estimator(
+    section: Mapping[str, Any],
+) -> tuple[meta_train.GradientEstimator, meta_train.Horizon]:
+    fields = dict(section)
+    name = fields.pop("name")
+    estimator = _look_up(meta_train.ESTIMATORS, "estimator", name)
+    try:
+        horizon = meta_train.make_horizon(fields["horizon"])
+    except (TypeError, ValueError) as error:
+        raise errors.UserError(f"config.estimator.horizon: {error}") from error
+    # The base config holds the sizes that most estimators have; one without std, say, leaves it.
+    common = ("horizon", "truncation_length", "num_pairs", "std")
+    taken = parameters(estimator)
+    fields = {key: value for key, value in fields.items() if key in taken or key not in common}
+    fields["horizon"] = horizon
+    return construct(estimator, fields, "estimator", name), horizon
+
+
+def _make_tasks(
+    section: Mapping[str, Mapping[str, Any]], where: str, data_dir: str | None
+) -> tuple[dict[str, task_package.Task], tuple[float, ...]]:
+    """Tasks by label, and their weights in the same order."""
+    tasks: dict[str, task_package.Task] = {}
+    weights: list[float] = []
+    for label, entry in section.items():
+        fields = dict(entry)
+        name, weight = fields.pop("name"), fields.pop("weight")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+            raise errors.UserError(f"config.{where}.{label}.weight = {weight!r} must be above 0")
+        tasks[label] = _make_task(name, fields, f"{where}.{label}", data_dir)
+        weights.append(float(weight))
+    return tasks, tuple(weights)
+
+
+def _make_task(
+    name: str, fields: dict[str, Any], where: str, data_dir: str | None
+) -> task_package.Task:
+    check_fields(_look_up(task_package.TASKS, where, name), fields, where, name)
+    try:
+        return task_package.make(name, **{"data_dir": data_dir, **fields})
+    except task_package.MissingData as error:
+        raise errors.UserError(str(error)) from error
+    except ValueError as error:
+        raise errors.UserError(f"config.{where} ({name}): {error}") from error
+
+
+def _lopt_systems(
+    optimizer: LearnedOptimizer,
+    tasks: Mapping[str, task_package.Task],
+    objective_fields: Mapping[str, Any],
+    horizon: int,
+) -> tuple[meta_train.LoptSystem, ...]:
+    objective = construct(meta_train.MetaObjective, objective_fields, "objective", "the objective")
+    return tuple(
+        meta_train.LoptSystem(optimizer, task, objective=objective, num_steps=horizon)
+        for task in tasks.values()
+    )
+
+
+def _make_trainer(
+    systems: tuple[meta_train.UnrolledSystem, ...],
+    weights: tuple[float, ...],
+    estimator: meta_train.GradientEstimator,
+    meta_optimizer: optax.GradientTransformation,
+    fields: Mapping[str, Any],
+) -> meta_train.MetaTrainer:
+    try:
+        return meta_train.MetaTrainer(
+            systems,
+            estimator,
+            meta_optimizer,
+            weights=weights,
+            steps_per_dispatch=fields["steps_per_dispatch"],
+        )
+    except ValueError as error:
+        raise errors.UserError(f"config: {error}") from error

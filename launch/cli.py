@@ -1,0 +1,71 @@
+"""The ``lopt`` command: a table of subcommands and the one place that turns errors into statuses.
+
+Each subcommand is a module with ``HELP`` (its help text) and ``run(arguments) -> exit status``; it
+is imported only when it is called, so that ``lopt --help`` answers at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from launch import errors
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "meta-train": ("launch.meta_train", "meta-train a learned optimizer from a config file"),
+    "list": ("launch.list_names", "show the optimizers, tasks, estimators and configs there are"),
+    "data": ("launch.data", "show or prepare the data sets that tasks read"),
+}
+"""Subcommand -> (module, one line of help)."""
+
+_USAGE = "usage: lopt COMMAND [ARGUMENTS]      lopt COMMAND --help"
+_EXAMPLE = "lopt meta-train --config=digits_mlp_pes --workdir=runs/digits"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        arguments: the words after ``lopt``; those of this process where None.
+
+    Returns:
+        The exit status, see ``launch.errors``. An error that is not the user's is raised.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except errors.UserError as error:
+        print(f"lopt: error: {errors.one_line(error)}", file=sys.stderr)
+        return errors.USER_ERROR
+    except KeyboardInterrupt:
+        print("lopt: interrupted", file=sys.stderr)
+        return errors.FAILED
+    except BrokenPipeError:
+        # The reader (`lopt list | head`) has gone; a second complaint at exit helps nobody.
+        sys.stdout = None
+        return errors.FAILED
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words:
+        raise errors.UserError(f"no command given; `lopt --help` lists them, or try: {_EXAMPLE}")
+    name, *rest = words
+    if name in ("-h", "--help", "help"):
+        print(_help())
+        return errors.DONE
+    if name not in COMMANDS:
+        raise errors.unknown("command", name, COMMANDS)
+    module = importlib.import_module(COMMANDS[name][0])
+    if {"-h", "--help"} & set(rest):
+        print(module.HELP.strip())
+        return errors.DONE
+    return module.run(rest)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join([_USAGE, "", *lines, "", f"example: {_EXAMPLE}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

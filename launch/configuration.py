@@ -1,0 +1,242 @@
+"""From ``--config=...`` and overrides to one complete config.
+
+A config file is Python with ``get_config()``, or a ``config.json`` that an earlier run wrote. It
+may hold only the fields it changes: the rest comes from ``configs/base.py``, which is also the list
+of all fields that exist.
+"""
+
+import importlib.util
+import json
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from launch import errors
+
+_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+
+OPEN_SECTIONS = ("system", "optimizer", "estimator", "meta_optimizer")
+"""Sections whose fields depend on their ``name``; they are checked when the object is built."""
+TASK_SECTIONS = ("tasks", "comparison.held_out")
+"""Sections that hold tasks by label: label -> {name, weight, fields of the task}."""
+
+
+def packaged() -> dict[str, Path]:
+    """The configs that come with the package: short name -> file."""
+    files = sorted(_FOLDER.glob("*.py"))
+    return {file.stem: file for file in files if not file.stem.startswith("_")}
+
+
+def load(spec: str) -> ConfigDict:
+    """Read a config by path or short name and complete it from the base.
+
+    Args:
+        spec: path of a .py or .json file, or the short name of a packaged config. After a colon
+            may stand an argument for ``get_config``.
+
+    Raises:
+        UserError: no such config, an unreadable or broken file, or a field that does not exist.
+    """
+    path, argument = _locate(spec)
+    given = _read_json(path) if path.suffix == ".json" else _read_python(path, argument)
+    if not isinstance(given, Mapping | ConfigDict):
+        raise errors.UserError(
+            f"config file {path}: get_config() returned {type(given).__name__}, not a ConfigDict"
+        )
+    return complete(given)
+
+
+def complete(given: Mapping | ConfigDict) -> ConfigDict:
+    """All fields of the base, with those of ``given`` in their place.
+
+    Raises:
+        UserError: a field that does not exist, or a value of a wrong type.
+    """
+    config = _base()
+    _merge(config, given, "")
+    return config
+
+
+def check_field(config: ConfigDict, path: str) -> None:
+    """Raise ``UserError`` unless ``path`` ("estimator.std") is a field that may be set."""
+    section, walked = config, ""
+    for name in path.split("."):
+        if not isinstance(section, ConfigDict):
+            raise errors.UserError(
+                f"config.{walked} is a value, not a section; to turn it into one write the whole: "
+                f"--config.{walked}=\"{{'name': ..., ...}}\""
+            )
+        if name not in section:
+            if walked in OPEN_SECTIONS or _is_task_field(walked):
+                return
+            raise _no_field(walked, name, section)
+        section, walked = section[name], f"{walked}.{name}".lstrip(".")
+
+
+def normalise_tasks(section: Any, path: str) -> ConfigDict:
+    """Bring every way to write tasks into one: label -> {name, weight, fields of the task}.
+
+    Args:
+        section: a name, one entry, a sequence of names and entries, or entries by label.
+        path: where it stands in the config, for messages.
+    """
+    if isinstance(section, str):
+        section = [word.strip() for word in section.split(",")]
+    if isinstance(section, Mapping | ConfigDict) and isinstance(section.get("name"), str):
+        section = [section]
+    if isinstance(section, Mapping | ConfigDict):
+        entries = {str(label): _entry(value, path) for label, value in section.items()}
+    else:
+        sequence = section if isinstance(section, list | tuple) else [section]
+        entries = _labelled([_entry(value, path) for value in sequence], path)
+    for label, entry in entries.items():
+        entry.setdefault("name", label)
+        entry.setdefault("weight", 1.0)
+    return ConfigDict(entries)
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """All fields by their path: {"estimator.std": 0.01, ...}."""
+    fields: dict[str, Any] = {}
+    for name, value in config.to_dict().items():
+        if isinstance(value, dict):
+            below = flat(ConfigDict(value))
+            fields |= {f"{name}.{path}": entry for path, entry in below.items()}
+        else:
+            fields[name] = value
+    return fields
+
+
+def subject(config: ConfigDict) -> str:
+    """What is meta-trained, in a word."""
+    return config.optimizer.name if config.system.name == "lopt" else "theta"
+
+
+def goal(config: ConfigDict) -> str:
+    """What it is meta-trained on, in a few words."""
+    return ", ".join(config.tasks) if config.system.name == "lopt" else config.system.name
+
+
+def _base() -> ConfigDict:
+    from configs import base
+
+    config = base.get_config()
+    for path in TASK_SECTIONS:
+        *parents, last = path.split(".")
+        section = config
+        for parent in parents:
+            section = section[parent]
+        section[last] = normalise_tasks(section[last], path)
+    return config
+
+
+def _merge(config: ConfigDict, given: Mapping | ConfigDict, path: str) -> None:
+    for name, value in given.items():
+        where = f"{path}.{name}".lstrip(".")
+        if name not in config and path not in OPEN_SECTIONS:
+            raise _no_field(path, name, config)
+        if where in TASK_SECTIONS:
+            config[name] = normalise_tasks(value, where)
+        elif isinstance(config.get(name), ConfigDict) and isinstance(value, Mapping | ConfigDict):
+            _merge(config[name], value, where)
+        else:
+            _assign(config, name, value, where)
+
+
+def _assign(config: ConfigDict, name: str, value: Any, where: str) -> None:
+    if isinstance(value, list):
+        value = tuple(value)
+    try:
+        config[name] = value
+    except TypeError as error:
+        wanted = config.get_type(name).__name__
+        raise errors.UserError(
+            f"config.{where} = {value!r} is of type {type(value).__name__}; it wants {wanted}"
+        ) from error
+
+
+def _entry(value: Any, path: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping | ConfigDict):
+        return dict(value.items())
+    raise errors.UserError(
+        f"config.{path} holds {value!r}; each task is a name or a dict with a name and its fields"
+    )
+
+
+def _labelled(entries: list[dict[str, Any]], path: str) -> dict[str, dict[str, Any]]:
+    labelled: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        name = entry.get("name")
+        if not isinstance(name, str):
+            raise errors.UserError(f"config.{path} holds a task without a name: {entry!r}")
+        repeats = sum(other["name"] == name for other in labelled.values())
+        labelled[f"{name}_{repeats + 1}" if repeats else name] = entry
+    return labelled
+
+
+def _is_task_field(path: str) -> bool:
+    """Whether fields of a task stand directly below ``path``."""
+    return any(path.startswith(f"{section}.") for section in TASK_SECTIONS)
+
+
+def _no_field(path: str, name: str, section: ConfigDict) -> errors.UserError:
+    where = f"config.{path}".rstrip(".")
+    return errors.UserError(f"{where} has no field {name!r}{errors.nearest(name, section.keys())}")
+
+
+def _locate(spec: str) -> tuple[Path, str | None]:
+    """File of a config and the argument for its ``get_config``."""
+    path, argument = spec, None
+    if ":" in spec and not Path(spec).exists():
+        path, argument = spec.split(":", 1)
+    known = packaged()
+    if path in known:
+        return known[path], argument
+    if Path(path).is_file():
+        return Path(path), argument
+    if Path(path).suffix in (".py", ".json") or "/" in path:
+        stem = Path(path).stem
+        hint = f"; the packaged config is --config={stem}" if stem in known else ""
+        raise errors.UserError(f"config file {path} does not exist{hint}")
+    raise errors.unknown("config", path, known)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise errors.UserError(f"config file {path} cannot be read: {error}") from error
+
+
+def _read_python(path: Path, argument: str | None) -> Any:
+    try:
+        source = compile(path.read_bytes(), str(path), "exec")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise errors.UserError(f"config file {path} cannot be read: {error}") from error
+    spec = importlib.util.spec_from_loader("lopt_config", loader=None, origin=str(path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    try:
+        exec(source, module.__dict__)
+        get_config = module.__dict__.get("get_config")
+        if get_config is None:
+            raise errors.UserError(f"config file {path} defines no get_config()")
+        return get_config() if argument is None else get_config(argument)
+    except errors.UserError:
+        raise
+    except Exception as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
+        line = f", line {lines[-1]}" if lines else ""
+        raise errors.UserError(
+            f"config file {path}{line}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,54 @@
+"""What a command says and returns when it cannot go on.
+
+Exit statuses of every command are here and nowhere else.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+DONE = 0
+"""The command did what was asked."""
+FAILED = 1
+"""Anything that is not the user's mistake: a defect, an interrupt, a full disk."""
+USER_ERROR = 2
+"""The user's mistake; one line on stderr says what to change."""
+STOPPED = 75
+"""Stopped by a signal after saving; the same command goes on from there."""
+
+
+class UserError(Exception):
+    """A mistake in what the user asked for.
+
+    The message is shown as one line without a traceback, so it names the value, the limit or the
+    possible values, and the remedy.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Point to the likeliest meant names: "; did you mean 'pes'?", or a list, or "".
+
+    Args:
+        name: what was given.
+        known: the names that exist.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if close:
+        return f"; did you mean {' or '.join(repr(match) for match in close)}?"
+    return f"; known are: {', '.join(names)}" if names else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """An error for a name that is in no registry.
+
+    Args:
+        kind: what the name should be, such as "estimator".
+        name: what was given.
+        known: the names that exist.
+    """
+    return UserError(f"unknown {kind} {name!r}{nearest(name, known)}")
+
+
+def one_line(message: object) -> str:
+    """The message with every run of white space, line breaks included, as one space."""
+    return " ".join(str(message).split())

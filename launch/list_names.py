@@ -1,0 +1,78 @@
+"""``lopt list``: the names that a config or a command may use."""
+
+import ast
+import functools
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import errors, options
+
+HELP = """
+usage: lopt list [optimizers|tasks|estimators|configs]
+
+Show every name that a config can hold, with one line about each. Without an argument: all kinds.
+"""
+
+KINDS = ("optimizers", "tasks", "estimators", "configs")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the asked kinds of names; returns the exit status."""
+    words = options.parse(arguments, flags.FlagValues(), positional=("kind",))
+    if words and words[0] not in KINDS:
+        raise errors.unknown("kind of name", words[0], KINDS)
+    kinds = words or KINDS
+    for kind in kinds:
+        entries = rows(kind)
+        width = max(map(len, entries))
+        indent = "" if words else "  "
+        if not words:
+            print(f"{kind}:")
+        for name, summary in entries.items():
+            print(f"{indent}{name:<{width}}  {summary}".rstrip())
+    return errors.DONE
+
+
+def rows(kind: str) -> dict[str, str]:
+    """Names of one kind, each with the first line of its documentation.
+
+    Args:
+        kind: one of ``KINDS``.
+    """
+    if kind == "configs":
+        from launch import configuration
+
+        return {name: _config_summary(path) for name, path in configuration.packaged().items()}
+    return {name: _summary(entry) for name, entry in _registry(kind).items()}
+
+
+def _registry(kind: str) -> dict:
+    if kind == "optimizers":
+        import lopt
+
+        return lopt.LOPTS
+    if kind == "tasks":
+        import tasks
+
+        return tasks.TASKS
+    import meta_train
+
+    return meta_train.ESTIMATORS
+
+
+def _summary(entry: object) -> str:
+    bound = ""
+    while isinstance(entry, functools.partial):
+        bound = ", ".join(f"{name} = {value}" for name, value in entry.keywords.items())
+        entry = entry.func
+    summary = _first_line(entry.__doc__)
+    return f"{summary} ({bound})" if bound else summary
+
+
+def _config_summary(path) -> str:
+    return _first_line(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _first_line(documentation: str | None) -> str:
+    return (documentation or "").strip().split("\n\n")[0].replace("\n", " ").strip()

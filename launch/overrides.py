@@ -1,0 +1,103 @@
+"""``--config.a.b=value``: changing a config from the command line, over ml_collections."""
+
+import ast
+import re
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from launch import configuration, errors
+
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+
+
+def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take ``--config=SPEC`` (or ``--config SPEC``) out of the arguments.
+
+    Returns:
+        SPEC, None where there is none, and the other arguments in their order.
+    """
+    spec, rest, words = None, [], iter(arguments)
+    for word in words:
+        if word in ("--config", "-config"):
+            spec = next(words, None)
+        elif word.startswith(("--config=", "-config=")):
+            spec = word.split("=", 1)[1]
+        else:
+            rest.append(word)
+    return spec, rest
+
+
+def define(config: ConfigDict, arguments: Sequence[str], values: flags.FlagValues) -> None:
+    """Define a flag in ``values`` for every override in ``arguments``; parsing sets the field.
+
+    Args:
+        config: complete config; it is changed in place when ``values`` parses the arguments.
+        arguments: the words of the command line, without ``--config=SPEC``.
+        values: flags of this call.
+
+    Raises:
+        UserError: an override of a field that does not exist.
+    """
+    for path in _paths(arguments):
+        _open_new_task(config, path)
+        configuration.check_field(config, path)
+    try:
+        config_flags.DEFINE_config_dict(
+            "config",
+            config,
+            flag_values=values,
+            lock_config=False,
+            accept_new_attributes=True,
+            sys_argv=["lopt", *arguments],
+        )
+    except (flags.Error, config_flags.UnsupportedOperationError, ValueError) as error:
+        raise errors.UserError(str(error)) from error
+
+
+def take_tasks(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
+    """Apply ``--config.tasks=...``, which ml_collections cannot read, and return the rest.
+
+    The value is one of the ways that ``configuration.normalise_tasks`` knows, such as ``a,b``. It
+    counts before overrides of single fields, wherever it stands.
+
+    Raises:
+        UserError: a value that is no task.
+    """
+    rest, words = [], iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        path = flag.lstrip("-").removeprefix("config.")
+        if flag.startswith("-") and path in configuration.TASK_SECTIONS:
+            _set_tasks(config, path, value if equals else next(words, ""))
+        else:
+            rest.append(word)
+    return rest
+
+
+def _set_tasks(config: ConfigDict, path: str, value: str) -> None:
+    try:
+        section = ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        section = value
+    parent, _, name = path.rpartition(".")
+    holder = config[parent] if parent else config
+    holder[name] = configuration.normalise_tasks(section, path)
+
+
+def _paths(arguments: Sequence[str]) -> list[str]:
+    matches = (_OVERRIDE.match(word) for word in arguments)
+    return [match.group(1) for match in matches if match]
+
+
+def _open_new_task(config: ConfigDict, path: str) -> None:
+    """Make room for the fields of a task whose label is new: ``--config.tasks.LABEL.name=...``."""
+    for section in configuration.TASK_SECTIONS:
+        label, _, field = path.removeprefix(f"{section}.").partition(".")
+        if path.startswith(f"{section}.") and field:
+            entries = config
+            for name in section.split("."):
+                entries = entries[name]
+            if label not in entries:
+                entries[label] = configuration.normalise_tasks({label: {}}, section)[label]

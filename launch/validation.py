@@ -1,0 +1,59 @@
+"""Meta-validation during a run, and the best theta by it."""
+
+import math
+from typing import Any
+
+import jax
+
+from launch.build import Experiment
+from meta_train import evaluation
+
+
+class Validator:
+    """Measures theta without perturbation on seeds that training never sees.
+
+    The seeds are the same each time, so that two values differ by their thetas alone.
+
+    Args:
+        experiment: systems, weights and horizon to measure on.
+        key: typed PRNG key of the seeds.
+        every_steps: meta-steps from one measurement to the next; 0 for none.
+        num_seeds: episodes per system.
+    """
+
+    def __init__(
+        self, experiment: Experiment, key: jax.Array, every_steps: int, num_seeds: int
+    ) -> None:
+        self._experiment = experiment
+        self._key = key
+        self._every_steps = every_steps
+        self._num_seeds = num_seeds
+        self.best_loss = math.inf
+        self.best_meta_step: int | None = None
+        self.best_theta: Any = None
+
+    def due(self, before: int, now: int, last: int) -> bool:
+        """Whether a measurement falls between two meta-steps, or on the last of the run."""
+        if not self._every_steps:
+            return False
+        return now // self._every_steps > before // self._every_steps or now == last
+
+    def measure(self, meta_step: int, theta: Any) -> tuple[float, bool]:
+        """Mean loss per inner step of ``theta``, and whether it is the lowest so far.
+
+        The best theta is copied to the host: the next meta-step overwrites its buffers.
+        """
+        experiment = self._experiment
+        loss = evaluation.meta_validate(
+            experiment.systems,
+            experiment.trainer.shares,
+            experiment.episodes,
+            theta,
+            self._key,
+            self._num_seeds,
+        )
+        best = loss < self.best_loss
+        if best:
+            self.best_loss, self.best_meta_step = loss, meta_step
+            self.best_theta = jax.device_get(theta)
+        return loss, best

@@ -1,0 +1,39 @@
+"""Learned optimizers: rules with meta-parameters that become ordinary Optax optimizers.
+
+optimizer = lopt.load("my_bundle")                       # a meta-trained one, or
+rule = lopt.LOPTS["mlp"]()                               # one to meta-train
+optimizer = rule.bind(rule.init(jax.random.key(0)))
+updates, state = optimizer.update(grads, state, params)
+"""
+
+from lopt.adafac_mlp import AdafacMLPLopt
+from lopt.base import LOPTS, LearnedOptimizer, Theta
+from lopt.bundle import Bundle, load, load_bundle, save
+from lopt.lstm import LSTMLopt
+from lopt.mlp import MLPLopt
+from lopt.schedules import AdamSchedule, SGDSchedule
+
+LOPTS.update(
+    {
+        "mlp": MLPLopt,
+        "adafac_mlp": AdafacMLPLopt,
+        "lstm": LSTMLopt,
+        "sgd_schedule": SGDSchedule,
+        "adam_schedule": AdamSchedule,
+    }
+)
+
+__all__ = [
+    "LOPTS",
+    "AdafacMLPLopt",
+    "AdamSchedule",
+    "Bundle",
+    "LSTMLopt",
+    "LearnedOptimizer",
+    "MLPLopt",
+    "SGDSchedule",
+    "Theta",
+    "load",
+    "load_bundle",
+    "save",
+]

@@ -1,0 +1,147 @@
+"""A two-layer LSTM applied to every parameter by itself (``lstm``).
+
+    z = (max(log|g| / p, -1), sign(g))   where |g| >= e^-p,   else   (-1, e^p g)
+    h, state = LSTM(z, state)
+    parameter <- parameter + scale * (W h + b)
+
+The two numbers z make gradients of very different sizes comparable. All parameters share the
+weights; each has its own state.
+
+References:
+    [1] Andrychowicz et al. 2016, "Learning to learn by gradient descent by gradient descent",
+        https://arxiv.org/abs/1606.04474 (section 2.1 and appendix A)
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from lopt import per_parameter, transform
+from lopt.base import LearnedOptimizer, Theta
+from lopt.blocks import map_blocks
+
+FORGET_BIAS = 1.0
+
+
+class LSTMState(NamedTuple):
+    """State of ``lstm``: per layer a hidden and a cell vector for every parameter."""
+
+    count: Int[Array, ""]
+    hidden: tuple[Any, ...]
+    """Per layer a tree like the parameters with leaves ``[width, *shape]``."""
+    cell: tuple[Any, ...]
+    """Likewise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTMLopt(LearnedOptimizer):
+    """The coordinatewise LSTM of Andrychowicz et al.
+
+    Attributes:
+        hidden: width of every LSTM layer.
+        scale: factor on the output.
+        log_threshold: p of the gradient preprocessing; gradients below e^-p enter linearly.
+    """
+
+    hidden: tuple[int, ...] = (20, 20)
+    scale: float = 0.01
+    log_threshold: float = 10.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", transform.check_widths("hidden", self.hidden))
+        if not self.log_threshold > 0:
+            raise ValueError(f"log_threshold = {self.log_threshold} must be positive.")
+
+    def init(self, key: jax.Array) -> Theta:
+        """Draw theta: per layer one matrix for all four gates, and the output layer."""
+        theta = {}
+        inputs = 2
+        for layer, width in enumerate(self.hidden):
+            sizes = (inputs + width, 4 * width)
+            net = per_parameter.init_net(jax.random.fold_in(key, layer), sizes)
+            theta[f"lstm{layer}"] = {"w": net["w0"], "b": net["b0"]}
+            inputs = width
+        net = per_parameter.init_net(jax.random.fold_in(key, len(self.hidden)), (inputs, 1))
+        return {**theta, "output": {"w": net["w0"], "b": net["b0"]}}
+
+    def bind(
+        self, theta: Theta, num_steps: int | None = None
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the optimizer; it does not look at ``num_steps`` or the parameters."""
+        del num_steps
+
+        def init(params: Any) -> LSTMState:
+            hidden = tuple(transform.zeros_like(params, width) for width in self.hidden)
+            cell = tuple(transform.zeros_like(params, width) for width in self.hidden)
+            return LSTMState(transform.zero_count(), hidden, cell)
+
+        def update(
+            grads: Any, state: LSTMState, params: Any = None, *, value: Any = None, **extra: Any
+        ) -> tuple[Any, LSTMState]:
+            del value, extra
+            layers = range(len(self.hidden))
+            new = jax.tree.map(
+                lambda g, *old: self._update_leaf(theta, g, old), grads, *state.hidden, *state.cell
+            )
+            like = grads if params is None else params
+            steps = jax.tree.map(lambda x, out: out[0].astype(x.dtype), like, new)
+            hidden = (jax.tree.map(lambda _, out, i=i: out[1][i], grads, new) for i in layers)
+            cell = (jax.tree.map(lambda _, out, i=i: out[2][i], grads, new) for i in layers)
+            count = optax.safe_increment(state.count)
+            return steps, LSTMState(count, tuple(hidden), tuple(cell))
+
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    def _update_leaf(
+        self, theta: Theta, grad: jax.Array, state: tuple[jax.Array, ...]
+    ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        layers = len(self.hidden)
+        rows = [x.reshape(len(x), grad.size) for x in (grad.astype(jnp.float32)[None], *state)]
+
+        def evaluate(rows: list[jax.Array]) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
+            x = preprocess(rows[0][0], self.log_threshold)
+            hidden, cell = [], []
+            for layer in range(layers):
+                weights = theta[f"lstm{layer}"]
+                x, memory = _lstm_cell(weights, x, rows[1 + layer], rows[1 + layers + layer])
+                hidden.append(x)
+                cell.append(memory)
+            out = theta["output"]["w"].T @ x + theta["output"]["b"][:, None]
+            return self.scale * out[0], hidden, cell
+
+        step, hidden, cell = map_blocks(evaluate, rows, grad.size)
+        back = [x.reshape(old.shape) for x, old in zip((*hidden, *cell), state, strict=True)]
+        return step.reshape(grad.shape), tuple(back[:layers]), tuple(back[layers:])
+
+
+def preprocess(grad: Float[Array, " n"], log_threshold: float) -> Float[Array, "2 n"]:
+    """Logarithm and sign of a gradient, as two numbers of order one.
+
+    Args:
+        grad: gradients of n parameters.
+        log_threshold: p; below e^-p the gradient enters linearly, as (-1, e^p g).
+
+    Returns:
+        Two rows. Zero gradients give (-1, 0).
+    """
+    size = jnp.abs(grad)
+    smallest = math.exp(-log_threshold)
+    # The maximum keeps the logarithm, and its derivative, finite where the gradient is zero.
+    log = jnp.log(jnp.maximum(size, smallest)) / log_threshold
+    sign = jnp.clip(grad * math.exp(log_threshold), -1.0, 1.0)
+    return jnp.stack([log, sign])
+
+
+def _lstm_cell(
+    weights: Theta, x: jax.Array, hidden: jax.Array, cell: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """One step of n independent LSTMs: x [inputs, n], hidden and cell [width, n]."""
+    gates = weights["w"].T @ jnp.concatenate([x, hidden]) + weights["b"][:, None]
+    write, candidate, forget, read = jnp.split(gates, 4)
+    cell = jax.nn.sigmoid(forget + FORGET_BIAS) * cell + jax.nn.sigmoid(write) * jnp.tanh(candidate)
+    return jax.nn.sigmoid(read) * jnp.tanh(cell), cell

@@ -1,0 +1,96 @@
+"""A multilayer perceptron applied to every parameter by itself (``mlp``).
+
+Step of one parameter with gradient g, value p and momenta m_k, at inner step t:
+
+    (d, a) = MLP(g, p, m_1, ..., m_6 | tanh(t / x_1 - 1), ..., tanh(t / x_11 - 1))
+    p <- p - d * exp(exp_mult * a) * step_mult
+
+where the first eight inputs are each divided by their root mean square over the tensor.
+
+References:
+    [1] Metz et al. 2019, "Understanding and correcting pathologies in the training of learned
+        optimizers", https://arxiv.org/abs/1810.10180
+    [2] Metz et al. 2022, "Practical tradeoffs between memory, compute, and performance in learned
+        optimizers", https://arxiv.org/abs/2203.11860
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int
+
+from lopt import per_parameter, transform
+from lopt.base import LearnedOptimizer, Theta
+
+MOMENTUM_DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+MOMENTUM_RATES = (1.0 - np.array(MOMENTUM_DECAYS)).astype(np.float32)
+NUM_INPUTS = 2 + len(MOMENTUM_DECAYS) + len(per_parameter.TIMESCALES)
+
+
+class MLPState(NamedTuple):
+    """State of ``mlp``: six float32 numbers per parameter."""
+
+    count: Int[Array, ""]
+    momenta: Any
+    """Tree like the parameters with leaves ``[6, *shape]``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPLopt(LearnedOptimizer):
+    """The 19-feature MLP of Metz et al.; 1,762 meta-parameters by default.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        step_mult: scale of the step.
+        exp_mult: scale of the magnitude output within the exponential.
+    """
+
+    hidden: tuple[int, ...] = (32, 32)
+    step_mult: float = 0.001
+    exp_mult: float = 0.001
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", transform.check_widths("hidden", self.hidden))
+
+    def init(self, key: jax.Array) -> Theta:
+        """Draw theta: ``{"mlp": {"w0": [19, 32], "b0": [32], ...}}``."""
+        return {"mlp": per_parameter.init_net(key, (NUM_INPUTS, *self.hidden, 2))}
+
+    def bind(
+        self, theta: Theta, num_steps: int | None = None
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the optimizer; it does not look at ``num_steps``."""
+        del num_steps
+        combine = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
+
+        def init(params: Any) -> MLPState:
+            momenta = transform.zeros_like(params, len(MOMENTUM_DECAYS))
+            return MLPState(transform.zero_count(), momenta)
+
+        def update(
+            grads: Any, state: MLPState, params: Any = None, *, value: Any = None, **extra: Any
+        ) -> tuple[Any, MLPState]:
+            del value, extra
+            transform.require_params("mlp", params)
+            grads = transform.to_float32(grads)
+            momenta = jax.tree.map(
+                lambda g, old: transform.moving_averages(old, g, MOMENTUM_RATES),
+                grads,
+                state.momenta,
+            )
+            constants = per_parameter.time_features(state.count)
+            net = per_parameter.fold_constants(theta["mlp"], constants)
+
+            def step(param: jax.Array, grad: jax.Array, momenta: jax.Array) -> jax.Array:
+                features = [grad[None], param.astype(jnp.float32)[None], momenta]
+                out = per_parameter.apply_net(net, features, param.shape, combine)
+                return out.astype(param.dtype)
+
+            steps = jax.tree.map(step, params, grads, momenta)
+            return steps, MLPState(optax.safe_increment(state.count), momenta)
+
+        return optax.GradientTransformationExtraArgs(init, update)

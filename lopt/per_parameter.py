@@ -1,0 +1,175 @@
+"""The small network that computes one step per parameter, for every rule that has one.
+
+The network sees, for each parameter, F features normalised by their root mean square over the
+tensor, and C constants that are the same for the whole tensor. Written out,
+
+    h = relu(W_F (x / rms) + W_C c + b),
+
+so the constants are only a bias and the normalisation only scales the columns of ``W_F``. Neither
+the normalised features nor the repeated constants are ever stored.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lopt.blocks import CPU_BLOCK, map_blocks
+
+Net = dict[str, jax.Array]
+"""Weights ``w{i}`` of shape [inputs, outputs] and biases ``b{i}`` of shape [outputs]."""
+Combine = Callable[..., jax.Array]
+"""Elementwise function from the network's outputs, one array each, to the result."""
+
+NORMALISER_EPSILON = 1e-5
+UNROLLED_WIDTH = 8
+"""Up to this width the layers are written out as elementwise arithmetic, which XLA fuses with the
+computation of the features; wider layers are faster as matrix products."""
+
+TIMESCALES = np.array([1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5], np.float32)
+
+
+def init_net(key: jax.Array, sizes: Sequence[int]) -> Net:
+    """Draw weights from a normal of standard deviation 1/sqrt(inputs), cut at two of them.
+
+    Args:
+        key: typed PRNG key.
+        sizes: width of the input, of every hidden layer and of the output.
+
+    Returns:
+        ``w0, b0, w1, b1, ...``; biases are zero.
+    """
+    net = {}
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        key_weights = jax.random.fold_in(key, layer)
+        draw = jax.random.truncated_normal(key_weights, -2.0, 2.0, (inputs, outputs), jnp.float32)
+        net[f"w{layer}"] = draw / math.sqrt(inputs)
+        net[f"b{layer}"] = jnp.zeros((outputs,), jnp.float32)
+    return net
+
+
+def time_features(count: jax.Array) -> Float[Array, " 11"]:
+    """Inner step t at eleven scales: tanh(t / x - 1) for x in 1, 3, 10, ..., 1e5."""
+    return jnp.tanh(count.astype(jnp.float32) / TIMESCALES - 1.0)
+
+
+def fold_constants(net: Net, constants: Float[Array, " C"]) -> Net:
+    """Turn the last C inputs of the network, equal for all parameters, into a bias."""
+    split = net["w0"].shape[0] - constants.shape[0]
+    return {**net, "w0": net["w0"][:split], "b0": net["b0"] + constants @ net["w0"][split:]}
+
+
+def direction_and_magnitude(step_mult: float, exp_mult: float) -> Combine:
+    """The step from two outputs (d, a): ``-d * exp(exp_mult * a) * step_mult``."""
+
+    def combine(direction: jax.Array, magnitude: jax.Array) -> jax.Array:
+        return direction * jnp.exp(magnitude * exp_mult) * -step_mult
+
+    return combine
+
+
+def apply_net(
+    net: Net, features: Sequence[jax.Array], shape: tuple[int, ...], combine: Combine
+) -> jax.Array:
+    """Evaluate the network once per parameter of one tensor.
+
+    Args:
+        net: weights; as many inputs as there are features.
+        features: float32 arrays ``[k, ...]`` of k features each, whose other axes broadcast to
+            ``shape``. A feature that is constant along an axis should have length 1 there: it is
+            then handled once, not once per parameter.
+        shape: shape of the tensor.
+        combine: elementwise function from the network's outputs, one array each, to the result.
+
+    Returns:
+        Array of shape ``shape``.
+    """
+    size = math.prod(shape)
+    if size == 0:
+        return jnp.zeros(shape, jnp.float32)
+    rows = [jnp.broadcast_to(x, (x.shape[0], *shape)).reshape(-1, size) for x in features]
+    if size <= CPU_BLOCK:
+        # A small tensor costs what its number of operations costs, so features are one array.
+        stacked = jnp.concatenate(rows)
+        sums = jnp.sum(jnp.square(stacked), axis=1)
+        layers = _layers(_normalise_inputs(net, sums / size))
+        return _evaluate(layers, stacked, combine).reshape(shape)
+    sums = jnp.concatenate([_sum_squares(x) for x in features])
+    counts = np.concatenate([np.full(len(x), x.size // len(x), np.float32) for x in features])
+    net = _normalise_inputs(net, sums / counts)
+    if max(net[f"b{i}"].shape[0] for i in range(_num_layers(net))) <= UNROLLED_WIDTH:
+        return combine(*_unrolled(net, features))
+    layers = _layers(net)
+    out = map_blocks(lambda block: _evaluate(layers, jnp.concatenate(block), combine), rows, size)
+    return out.reshape(shape)
+
+
+def _sum_squares(feature: jax.Array) -> Float[Array, " k"]:
+    # Two sums instead of one: sequential float32 sums lose digits with their length.
+    squares = jnp.square(feature)
+    if squares.ndim > 2:
+        squares = jnp.sum(squares, axis=-1)
+    return jnp.sum(squares, axis=tuple(range(1, squares.ndim)))
+
+
+def _normalise_inputs(net: Net, mean_squares: Float[Array, " F"]) -> Net:
+    scales = jax.lax.rsqrt(NORMALISER_EPSILON + mean_squares)
+    return {**net, "w0": net["w0"] * scales[:, None]}
+
+
+def _num_layers(net: Net) -> int:
+    return len(net) // 2
+
+
+def _layers(net: Net) -> list[tuple[jax.Array, jax.Array]]:
+    """Weights [outputs, inputs] and biases [outputs, 1], transposed once, not once per block."""
+    return [(net[f"w{i}"].T, net[f"b{i}"][:, None]) for i in range(_num_layers(net))]
+
+
+def _evaluate(
+    layers: list[tuple[jax.Array, jax.Array]], rows: Float[Array, "F n"], combine: Combine
+) -> Float[Array, " n"]:
+    """The network as matrix products; the parameters are the contiguous axis."""
+    (weights, bias), *rest = layers
+    units = weights @ rows + bias
+    for weights, bias in rest:
+        units = weights @ jax.nn.relu(units) + bias
+    return combine(*units)
+
+
+def _unrolled(net: Net, features: Sequence[jax.Array]) -> list[jax.Array]:
+    """The network as elementwise arithmetic on arrays of the tensor's shape."""
+    units = _first_layer(net["w0"], net["b0"], features)
+    for layer in range(1, _num_layers(net)):
+        weights, bias = net[f"w{layer}"], net[f"b{layer}"]
+        inputs = [jax.nn.relu(unit) for unit in units]
+        units = [
+            sum((weights[i, j] * x for i, x in enumerate(inputs)), start=bias[j])
+            for j in range(bias.shape[0])
+        ]
+    return units
+
+
+def _first_layer(
+    weights: jax.Array, bias: jax.Array, features: Sequence[jax.Array]
+) -> list[jax.Array]:
+    """Pre-activations of the first layer, summing features of equal shape among themselves."""
+    first = np.cumsum([0, *(feature.shape[0] for feature in features)])
+    inputs: dict[tuple[int, ...], list[int]] = {}
+    arrays: dict[tuple[int, ...], list[jax.Array]] = {}
+    for start, feature in zip(first, features, strict=False):
+        inputs.setdefault(feature.shape[1:], []).extend(start + np.arange(feature.shape[0]))
+        arrays.setdefault(feature.shape[1:], []).append(feature)
+    largest = max(inputs, key=math.prod)
+    rows = [row for array in arrays.pop(largest) for row in array]
+    full = list(zip(inputs.pop(largest), rows, strict=True))
+    units = [sum((weights[i, j] * x for i, x in full), start=b) for j, b in enumerate(bias)]
+    for shape, indices in inputs.items():
+        # A matrix product, because XLA would otherwise repeat these sums for every parameter.
+        part = jnp.tensordot(weights[np.array(indices)].T, jnp.concatenate(arrays[shape]), axes=1)
+        units = [unit + part[j] for j, unit in enumerate(units)]
+    return units

@@ -1,0 +1,65 @@
+"""Checks of plain values, with messages that name the value, the limit and the remedy."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def check_int(name: str, value: Any, low: int) -> int:
+    """Check that a value is an integer of at least ``low``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}.")
+    return int(value)
+
+
+def check_ints(name: str, values: Any, low: int) -> tuple[int, ...]:
+    """Check that a value is a sequence of integers of at least ``low``; as a tuple.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} must be a sequence of integers such as (32, 32), got {values!r}.")
+    return tuple(check_int(f"each entry of {name}", value, low) for value in values)
+
+
+def check_range(name: str, pair: Any, low: float) -> tuple[float, float]:
+    """Check that a value is a pair (smallest, largest) of finite numbers, at least ``low``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    values = tuple(pair) if isinstance(pair, list | tuple) else ()
+    numbers = all(_is_number(value) for value in values)
+    if len(values) != 2 or not numbers or not low <= values[0] <= values[1] < math.inf:
+        shown = values[0] if len(values) == 2 and values[0] is values[1] else pair
+        raise ValueError(
+            f"{name} must be finite and at least {low:g} (smallest before largest, where it is a "
+            f"pair), got {shown!r}."
+        )
+    return float(values[0]), float(values[1])
+
+
+def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """Check that a value is one of the known names.
+
+    Raises:
+        ValueError: it is not; the message lists them, nearest first.
+    """
+    names = sorted(known)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(str(value), names, 3, 0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(f"Unknown {name} {value!r}; there are {', '.join(names)}.{hint}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

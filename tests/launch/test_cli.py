@@ -1,0 +1,103 @@
+import pytest
+
+from launch import cli
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_lists_every_command(capsys, word):
+    assert cli.main([word]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_short_help(capsys, command):
+    assert cli.main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: lopt {command}")
+    assert len(shown.splitlines()) <= 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "no command given"),
+        (("meta-trian",), "did you mean 'meta-train'?"),
+        (("list", "optimisers"), "did you mean 'optimizers'?"),
+        (("list", "tasks", "more"), "unexpected argument 'more'"),
+        (("list", "--foo"), "unknown flag --foo"),
+        (("data",), "say what to do"),
+        (("data", "lst"), "did you mean 'list'?"),
+        (("data", "prepare"), "say which data set"),
+        (("data", "prepare", "mnits"), "did you mean"),
+        (("data", "list", "--data_dri=x"), "did you mean 'data_dir'?"),
+    ],
+)
+def test_mistake_is_one_line(user_error, arguments, expected):
+    assert expected in user_error(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("optimizers", "mlp"),
+        ("tasks", "quadratic"),
+        ("estimators", "pes"),
+        ("configs", "digits_mlp_pes"),
+    ],
+)
+def test_list_shows_names_with_a_summary(capsys, kind, name):
+    assert cli.main(["list", kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    summary = next(line for line in lines if line.split()[0] == name)
+    assert len(summary.split()) > 3
+
+
+def test_list_shows_all_kinds(capsys):
+    assert cli.main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{kind}:" in shown for kind in ("optimizers", "tasks", "estimators", "configs"))
+
+
+def test_data_list_shows_what_is_there(capsys, tmp_path):
+    assert cli.main(["data", "list", f"--data_dir={tmp_path}"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "1,797" in rows["digits"]
+    assert "missing" in rows["mnist"]
+
+
+def test_raw_files_that_are_not_there(user_error, tmp_path):
+    line = user_error(
+        "data", "prepare", "mnist", f"--from_dir={tmp_path}", f"--data_dir={tmp_path}"
+    )
+    assert str(tmp_path) in line
+
+
+def test_interrupt_is_tidy(capsys, monkeypatch):
+    from launch import list_names
+
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(list_names, "run", interrupt)
+    assert cli.main(["list"]) == 1
+    assert capsys.readouterr().err == "lopt: interrupted\n"
+
+
+def test_defect_is_not_disguised_as_a_mistake(monkeypatch):
+    from launch import list_names
+
+    def fail(arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(list_names, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["list"])
+
+
+def test_process_returns_the_status(lopt_command, tmp_path):
+    good = lopt_command("--help", cwd=tmp_path)
+    assert (good.returncode, good.stderr) == (0, "")
+    bad = lopt_command("foo", cwd=tmp_path)
+    assert bad.returncode == 2
+    assert len(bad.stderr.splitlines()) == 1

@@ -1,0 +1,206 @@
+import json
+import textwrap
+
+import pytest
+from absl import flags
+from ml_collections import ConfigDict
+
+from launch import configuration, options, overrides
+from launch.errors import UserError
+
+
+def resolve(spec, *arguments):
+    """The config that a command line gives."""
+    config, values = configuration.load(str(spec)), flags.FlagValues()
+    arguments = overrides.take_tasks(config, arguments)
+    overrides.define(config, arguments, values)
+    options.parse(arguments, values)
+    return configuration.complete(config.to_dict())
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(source, name="mine.py"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(source), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", configuration.packaged())
+def test_packaged_config_loads_and_survives_json(name, tmp_path):
+    config = resolve(name)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    again = resolve(path)
+    assert json.dumps(again.to_dict()) == json.dumps(config.to_dict())
+
+
+@pytest.mark.parametrize("name", configuration.packaged())
+def test_packaged_config_says_how_to_run_it(name):
+    source = configuration.packaged()[name].read_text(encoding="utf-8")
+    if name != "base":
+        assert f"lopt meta-train --config={name} " in source
+        assert all(f"\n{word}: " in source for word in ("Machine", "Minutes", "Result"))
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("--config.estimator.std=0.02", "estimator.std", 0.02),
+        ("--config.estimator.std=1", "estimator.std", 1.0),
+        ("--config.seed=3", "seed", 3),
+        ("--config.estimator.horizon=50", "estimator.horizon", 50),
+        ("--config.objective.clip=None", "objective.clip", None),
+        ("--config.objective.clip=3.5", "objective.clip", 3.5),
+        ("--config.objective.normalize", "objective.normalize", True),
+        ("--config.objective.normalize=false", "objective.normalize", False),
+        ("--config.optimizer.hidden=(8, 8)", "optimizer.hidden", (8, 8)),
+        ("--config.meta_optimizer.b1=0.5", "meta_optimizer.b1", 0.5),
+        ("--config.meta_optimizer.schedule.name=cosine", "meta_optimizer.schedule.name", "cosine"),
+        ("--config.imports=a", "imports", ("a",)),
+        ("--config.imports=('a', 'b.py')", "imports", ("a", "b.py")),
+        ("--config.data_dir=/data", "data_dir", "/data"),
+        ("--config.tasks.digits_mlp.batch_size=3", "tasks.digits_mlp.batch_size", 3),
+        ("--config.tasks.more.name=quadratic", "tasks.more.name", "quadratic"),
+        ("--config.tasks=quadratic", "tasks.quadratic.name", "quadratic"),
+        ("--config.comparison.held_out=quadratic", "comparison.held_out.quadratic.weight", 1.0),
+    ],
+)
+def test_override(override, path, value):
+    found = resolve("base", override)
+    for name in path.split("."):
+        found = found[name]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_tasks_and_their_fields_together(swap):
+    words = ["--config.tasks=quadratic", "--config.tasks.quadratic.dim=3"]
+    tasks = resolve("base", *(reversed(words) if swap else words)).tasks
+    assert sorted(tasks) == ["quadratic"]
+    assert tasks.quadratic.dim == 3
+
+
+def test_value_may_be_a_word_of_its_own():
+    assert resolve("base", "--config.seed", "4").seed == 4
+
+
+def test_horizon_may_be_a_section():
+    override = "--config.estimator.horizon={'name': 'log_uniform', 'low': 10, 'high': 20}"
+    assert resolve("base", override).estimator.horizon["high"] == 20
+
+
+@pytest.mark.parametrize(
+    ("value", "labels"),
+    [
+        ("quadratic", ["quadratic"]),
+        ("quadratic,digits_mlp", ["digits_mlp", "quadratic"]),
+        ("('quadratic', 'quadratic')", ["quadratic", "quadratic_2"]),
+        ("[{'name': 'quadratic', 'weight': 2.0}]", ["quadratic"]),
+        ("{'name': 'quadratic'}", ["quadratic"]),
+        ("{'a': {'name': 'quadratic'}, 'b': 'quadratic'}", ["a", "b"]),
+    ],
+)
+def test_ways_to_write_tasks(value, labels):
+    tasks = resolve("base", f"--config.tasks={value}").tasks
+    assert sorted(tasks) == labels
+    assert all(isinstance(tasks[label].name, str) for label in labels)
+    assert all(tasks[label].weight > 0 for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("overrides_", "expected"),
+    [
+        (["--config.estimatr.std=1"], "did you mean 'estimator'?"),
+        (["--config.objective.clp=1"], "did you mean 'clip'?"),
+        (["--config.meta_step=1"], "did you mean 'meta_steps'?"),
+        (["--config.seed=x"], "wants a whole number"),
+        (["--config.seed=1.5"], "wants a whole number"),
+        (["--config.estimator.std=x"], "wants a number"),
+        (["--config.objective.normalize=7"], "--config.objective.normalize=7"),
+        (["--config.seed.x=1"], "config.seed is a value, not a section"),
+        (["--config.estimator.horizon.low=1"], "--config.estimator.horizon="),
+        (["--config.objective=x"], "--config.objective=x"),
+        (["--config.tasks=('quadratic', 3)"], "holds 3"),
+        (["--config.tasks=[{'weight': 1.0}]"], "a task without a name"),
+        (["--config.seed"], "config.seed"),
+    ],
+)
+def test_mistake_in_an_override(overrides_, expected):
+    with pytest.raises(UserError) as caught:
+        resolve("base", *overrides_)
+    assert expected in str(caught.value)
+
+
+def test_file_may_hold_only_what_it_changes(write):
+    path = write("def get_config():\n    return {'seed': 5, 'estimator': {'std': 0.5}}\n")
+    config = resolve(path, "--config.estimator.num_pairs=3")
+    base = resolve("base")
+    assert (config.seed, config.estimator.std, config.estimator.num_pairs) == (5, 0.5, 3)
+    assert config.estimator.horizon == base.estimator.horizon
+    assert config.tasks == base.tasks
+
+
+def test_file_may_build_on_the_base_and_take_an_argument(write):
+    path = write("""
+        from configs import base
+
+        def get_config(seed="1"):
+            config = base.get_config()
+            config.seed = int(seed)
+            return config
+    """)
+    assert resolve(path).seed == 1
+    assert resolve(f"{path}:7").seed == 7
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def get_config(:\n", "line 1"),
+        ("x = 1\n", "defines no get_config()"),
+        ("def get_config():\n    return 3\n", "returned int"),
+        ("def get_config():\n    return {}['x']\n", "line 2: KeyError"),
+        ("def get_config():\n    return {'sed': 3}\n", "did you mean 'seed'?"),
+        ("def get_config():\n    return {'seed': 'x'}\n", "config.seed = 'x' is of type str"),
+        ("def get_config():\n    return {'tasks': 3}\n", "config.tasks"),
+    ],
+)
+def test_broken_file(write, source, expected):
+    with pytest.raises(UserError) as caught:
+        resolve(write(source))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("digits_mlp_pse", "did you mean 'digits_mlp_pes'"),
+        ("nowhere/digits_mlp_pes.py", "the packaged config is --config=digits_mlp_pes"),
+        ("nowhere/x.py", "nowhere/x.py does not exist"),
+        ("nowhere.json", "nowhere.json does not exist"),
+    ],
+)
+def test_config_that_is_not_there(spec, expected):
+    with pytest.raises(UserError) as caught:
+        configuration.load(spec)
+    assert expected in str(caught.value)
+
+
+def test_broken_json(write):
+    with pytest.raises(UserError, match="cannot be read"):
+        configuration.load(str(write("{", name="config.json")))
+
+
+def test_short_name_works_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(configuration.load("digits_mlp_pes"), ConfigDict)
+
+
+def test_split_config():
+    assert overrides.split_config(["--config=a", "--x=1"]) == ("a", ["--x=1"])
+    assert overrides.split_config(["--x", "--config", "a"]) == ("a", ["--x"])
+    assert overrides.split_config(["--config.seed=1"]) == (None, ["--config.seed=1"])

@@ -1,0 +1,121 @@
+"""Every mistake in a meta-train command ends at once, with one line and exit status 2."""
+
+import os
+import stat
+import time
+
+import pytest
+
+BASE = ("meta-train", "--config=base", "--config.tasks=quadratic")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["--config.optimizer.name=mpl"], "config.optimizer.name 'mpl'; did you mean 'mlp'"),
+        (["--config.estimator.name=ps"], "config.estimator.name 'ps'; did you mean"),
+        (["--config.tasks=digits_mpl"], "did you mean 'digits_mlp'"),
+        (["--config.tasks.digit.weight=2.0"], "config.tasks.digit.name 'digit'"),
+        (["--config.comparison.held_out=quadratc"], "comparison.held_out"),
+        (["--config.system.name=lpot"], "config.system.name 'lpot'"),
+        (["--config.meta_optimizer.name=adm"], "config.meta_optimizer.name 'adm'"),
+        (["--config.estimator.horizon={'name': 'log_unifrm'}"], "config.estimator.horizon"),
+        (["--config.estimator.horizon=abc"], "config.estimator.horizon"),
+        (["--config.estimator.horizon=0"], "config.estimator.horizon"),
+        (["--config.estimator.truncation_length=1001"], "1001"),
+        (["--config.estimator.num_pairs=0"], "num_pairs = 0"),
+        (["--config.estimator.std=0"], "std = 0"),
+        (["--config.estimator.stdd=1"], "pes has no field 'stdd'; did you mean 'std'?"),
+        (["--config.optimizer.hiden=(8,)"], "mlp has no field 'hiden'; did you mean 'hidden'?"),
+        (["--config.optimizer.hidden=8.5"], "config.optimizer"),
+        (["--config.tasks.quadratic.dimm=3"], "did you mean 'dim'?"),
+        (["--config.tasks.quadratic.dim=0"], "dim"),
+        (["--config.tasks.quadratic.dim=x"], "config.tasks.quadratic.dim = 'x'"),
+        (["--config.tasks.quadratic.weight=0"], "weight = 0.0 must be above 0"),
+        (["--config.tasks={}"], "config.tasks is empty"),
+        (["--config.objective.kind=men"], "men"),
+        (["--config.objective.split=test"], "test"),
+        (["--config.objective.clip=0.5"], "0.5"),
+        (["--config.meta_steps=0"], "config.meta_steps = 0 must be at least 1"),
+        (["--config.meta_validation.num_seeds=0"], "config.meta_validation.num_seeds = 0"),
+        (["--config.comparison.num_seeds=1"], "at least 2, or 0"),
+        (["--config.comparison.num_steps=0"], "config.comparison.num_steps = 0"),
+        (["--config.imports=nowhere.py"], "nowhere.py does not exist"),
+    ],
+)
+def test_mistake_found_while_building(user_error, tmp_path, overrides, expected):
+    line = user_error(*BASE, *overrides, f"--workdir={tmp_path / 'w'}")
+    assert expected in line
+    assert not (tmp_path / "w" / "config.json").exists()
+
+
+def test_batch_larger_than_the_split(user_error, tmp_path):
+    overrides = ["--config.tasks=digits_mlp", "--config.tasks.digits_mlp.batch_size=100000"]
+    line = user_error(*BASE[:2], *overrides, f"--workdir={tmp_path}")
+    assert "100000" in line
+
+
+def test_missing_data_says_what_to_run(user_error, tmp_path):
+    line = user_error(
+        *BASE[:2],
+        "--config.tasks=mnist_mlp",
+        f"--config.data_dir={tmp_path}",
+        f"--workdir={tmp_path}",
+    )
+    assert "lopt data prepare mnist" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["meta-train", "--workdir=w"], "--config is missing"),
+        (["meta-train", "--config=base"], "--workdir is missing"),
+        (["meta-train", "--config=base", "--workdir="], "--workdir is missing"),
+        (["meta-train", "--config=base", "--wrkdir=w"], "did you mean 'workdir'?"),
+        (["meta-train", "--config=base", "--workdir=w", "more"], "unexpected argument 'more'"),
+        (["meta-train", "--config=bse", "--workdir=w"], "did you mean 'base'?"),
+        (["meta-train", "--config=no.py", "--workdir=w"], "no.py does not exist"),
+        (["meta-train", "--config=base", "--workdir=w", "--config.sed=1"], "did you mean 'seed'?"),
+    ],
+)
+def test_mistake_on_the_command_line(user_error, tmp_path, monkeypatch, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    assert expected in user_error(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workdir_below_a_file(user_error, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in user_error(*BASE, f"--workdir={tmp_path / 'file' / 'w'}")
+
+
+def test_workdir_without_permission(user_error, tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        if os.access(tmp_path, os.W_OK):
+            pytest.skip("this user may write everywhere")
+        assert "cannot be written" in user_error(*BASE, f"--workdir={tmp_path}")
+    finally:
+        tmp_path.chmod(stat.S_IRWXU)
+
+
+def test_workdir_that_holds_a_run(user_error, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    assert "holds a run already" in user_error(*BASE, f"--workdir={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["--config.estimator.truncation_length=2000"],
+        ["--config.tasks=cifar10_mlp", "--config.data_dir=/nowhere"],
+    ],
+)
+def test_process_ends_at_once(lopt_command, tmp_path, overrides):
+    started = time.monotonic()
+    done = lopt_command(*BASE[:2], *overrides, f"--workdir={tmp_path}")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    # 5 s on a machine that does nothing else; imports take two of them.
+    assert time.monotonic() - started < 15

@@ -1,0 +1,197 @@
+"""What every registered estimator must do, whatever it estimates."""
+
+import functools
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from meta_train import ESTIMATORS, NRES, PES, GradientEstimator, UnrolledSystem
+from meta_train.estimators.base import Contribution, combine, particle_keys
+from tests.meta_train.linear_system import SYSTEM, THETA
+
+
+@pytest.fixture(params=sorted(ESTIMATORS))
+def name(request):
+    return request.param
+
+
+def make(name, **fields):
+    return ESTIMATORS[name](
+        **{"horizon": 6, "truncation_length": 2, "num_pairs": 2, "std": 0.1} | fields
+    )
+
+
+def run(estimator, system=SYSTEM, theta=THETA, meta_steps=1, seed=0):
+    key = jax.random.key(seed)
+    state = jax.jit(lambda key: estimator.init(system, key, theta))(key)
+    step = jax.jit(lambda key, state: estimator.estimate(system, key, theta, state))
+    results = []
+    for meta_step in range(meta_steps):
+        result, state = step(jax.random.fold_in(key, meta_step), state)
+        results.append(result)
+    return results, state
+
+
+def test_registered_estimators_say_whether_they_are_unbiased(name):
+    assert issubclass(ESTIMATORS[name], GradientEstimator)
+    assert isinstance(ESTIMATORS[name].unbiased, bool)
+    formula = ESTIMATORS[name].__doc__
+    assert all(word in formula for word in ("Bias:", "Variance:", "Cost per meta-step:"))
+
+
+def test_estimate_has_the_structure_of_theta_and_scalar_metrics(name):
+    (result,), _ = run(make(name))
+    assert jax.tree.structure(result.grad) == jax.tree.structure(THETA)
+    for grad, leaf in zip(jax.tree.leaves(result.grad), jax.tree.leaves(THETA), strict=True):
+        assert grad.shape == leaf.shape
+        assert grad.dtype == jnp.float32
+    assert result.loss.shape == ()
+    assert {"diverged", "snr", "inner_steps"} <= set(result.metrics)
+    assert all(value.shape == () for value in result.metrics.values())
+
+
+def test_state_keeps_its_types(name):
+    estimator = make(name)
+    state = jax.eval_shape(lambda: estimator.init(SYSTEM, jax.random.key(0), THETA))
+    _, after = jax.eval_shape(
+        lambda state: estimator.estimate(SYSTEM, jax.random.key(0), THETA, state), state
+    )
+    assert jax.tree.structure(state) == jax.tree.structure(after)
+    for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        assert (old.shape, old.dtype, old.weak_type) == (new.shape, new.dtype, new.weak_type)
+
+
+def test_same_key_same_estimate_and_other_key_another(name):
+    (first,), _ = run(make(name))
+    (again,), _ = run(make(name))
+    (other,), _ = run(make(name), seed=1)
+    flat = [np.asarray(ravel_pytree(result.grad)[0]) for result in (first, again, other)]
+    np.testing.assert_array_equal(flat[0], flat[1])
+    assert not np.allclose(flat[0], flat[2])
+
+
+def test_equal_hyperparameters_are_equal_and_hash_alike(name):
+    assert make(name) == make(name)
+    assert hash(make(name)) == hash(make(name))
+    assert make(name) != make(name, num_pairs=3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"truncation_length": 7}, r"truncation_length = 7 .* between 1 and the horizon T = 6"),
+        ({"truncation_length": 0}, "truncation_length = 0"),
+        ({"num_pairs": 0}, "num_pairs = 0 must be at least 1"),
+        ({"horizon": 0}, "horizon = 0 must be a whole number"),
+        ({"horizon": 2.5}, r"horizon = 2.5 must be a whole number"),
+        ({"std": -1.0}, "std = -1.0"),
+        ({"std": float("nan")}, "std = nan"),
+    ],
+)
+def test_impossible_sizes_are_refused(name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, **fields)
+
+
+def test_std_zero_is_refused_where_it_has_no_meaning(name):
+    if ESTIMATORS[name].needs_std:
+        with pytest.raises(ValueError, match=r"std = 0.* above 0"):
+            make(name, std=0.0)
+    else:
+        (result,), _ = run(make(name, std=0.0))
+        assert np.isfinite(result.loss)
+
+
+@flax.struct.dataclass
+class PoisonedSystem(UnrolledSystem):
+    """A linear system in which the loss of the particles that draw a bad luck is not finite."""
+
+    chance: Any
+    value: Any
+
+    def init(self, key, theta):
+        unlucky = jax.random.uniform(jax.random.fold_in(key, 1)) < self.chance
+        return SYSTEM.init(key, theta), unlucky, jnp.zeros((), jnp.int32)
+
+    def step(self, key, theta, state):
+        inner, unlucky, t = state
+        inner, loss = SYSTEM.step(key, theta, inner)
+        return (inner, unlucky, t + 1), jnp.where(unlucky & (t >= 2), self.value, loss)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_diverged_particles_are_dropped_counted_and_restarted(name, value):
+    system = PoisonedSystem(np.float32(0.4), np.float32(value))
+    results, state = run(make(name, num_pairs=8), system=system, meta_steps=12)
+    diverged = [int(result.metrics["diverged"]) for result in results]
+    assert 0 < sum(diverged) < 12 * 16
+    for result in results:
+        assert np.isfinite(ravel_pytree(result.grad)[0]).all()
+    if hasattr(state, "groups"):  # whoever diverged has begun a new episode
+        assert (np.asarray(state.groups.clock.t) <= 6).all()
+
+
+def test_if_all_diverge_the_gradient_is_zero_and_all_are_counted(name):
+    system = PoisonedSystem(np.float32(2.0), np.float32(np.nan))
+    results, _ = run(make(name, truncation_length=6), system=system)
+    np.testing.assert_array_equal(ravel_pytree(results[0].grad)[0], 0.0)
+    assert int(results[0].metrics["diverged"]) == 4
+    assert np.isnan(results[0].loss)
+
+
+@flax.struct.dataclass
+class OneBadPair(UnrolledSystem):
+    """Particle ``bad`` of the pairs, told apart by their init key, has a NaN loss at theta > 0."""
+
+    bad_key: Any
+
+    def init(self, key, theta):
+        bad = jnp.all(jax.random.key_data(key) == self.bad_key) & (theta["drift"][0] > 0.3)
+        return SYSTEM.init(key, theta), bad
+
+    def step(self, key, theta, state):
+        inner, bad = state
+        inner, loss = SYSTEM.step(key, theta, inner)
+        return (inner, bad), jnp.where(bad, jnp.nan, loss)
+
+
+@pytest.mark.parametrize("cls", [PES, NRES])
+def test_one_nan_particle_of_eight_leaves_the_estimate_of_the_others(cls):
+    estimator = cls(6, 6, num_pairs=4, std=0.1)
+    key = jax.random.key(5)
+    bad_key = jax.random.key_data(particle_keys(key, 2).init)
+
+    @jax.jit
+    def poisoned_estimate():
+        system = OneBadPair(bad_key)
+        return estimator.estimate(system, key, THETA, estimator.init(system, key, THETA))[0]
+
+    @jax.jit
+    def contributions():
+        groups = estimator.init(SYSTEM, key, THETA).groups
+        advance = functools.partial(estimator._advance, SYSTEM, key, THETA, jnp.int32(0))
+        return jax.lax.map(lambda group: advance(group)[1], groups)
+
+    poisoned = poisoned_estimate()
+    assert int(poisoned.metrics["diverged"]) == 1
+    others = Contribution(*[jnp.delete(leaf, 2, axis=0) for leaf in contributions()])
+    expected = combine(others, THETA, 1 / 6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), poisoned.grad, expected.grad
+    )
+    np.testing.assert_allclose(poisoned.loss, expected.loss, rtol=1e-6)
+
+
+def test_snr_tells_signal_from_noise():
+    def mean_snr(theta):
+        results, _ = run(PES(6, 2, num_pairs=64, std=0.1), theta=theta, meta_steps=20)
+        return np.mean([float(result.metrics["snr"]) for result in results])
+
+    still = {"drift": np.zeros(2, np.float32), "start": {"scale": np.float32(0.0)}}
+    assert mean_snr(still) < 2.5  # the minimum: no gradient
+    assert mean_snr(THETA) > 5
