@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import optax
-from ml_collections import ConfigDict
 
 import meta_train
 import tasks as task_package
 from launch import errors, user_code
+from launch.configuration import Config
 from launch.construct import check_fields, construct, parameters, plain
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
@@ -29,7 +29,7 @@ class Experiment(NamedTuple):
     trainer: meta_train.MetaTrainer
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: Config) -> Experiment:
     """Build everything that ``config`` names.
 
     Raises:
@@ -57,7 +57,7 @@ def build(config: ConfigDict) -> Experiment:
     return Experiment(optimizer, tasks, held_out, systems, episodes, trainer)
 
 
-def check_numbers(config: ConfigDict) -> None:
+def check_numbers(config: Config) -> None:
     """Raise ``UserError`` for counts of the run that make no sense."""
     limits = {
         "seed": 0,

@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 import lopt
 from launch import configuration
 from launch.comparison import best_rows
+from launch.configuration import Config
 from launch.workdir import write_json
 from meta_train.evaluation import Row
 
@@ -39,13 +39,13 @@ def save(
 
     folder.mkdir(parents=True, exist_ok=True)
     leaves, _ = jax.tree_util.tree_flatten_with_path(theta)
-    named = {_name(path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+    named = {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
     save_file(named, folder / "theta.safetensors")
     write_json(folder / "card.json", dict(card))
 
 
 def make_card(
-    config: ConfigDict,
+    config: Config,
     horizon: int,
     meta_step: int,
     valid_loss: float | None,

@@ -16,6 +16,9 @@ from ml_collections import ConfigDict
 
 from launch import errors
 
+Config = Any
+"""An ``ml_collections.ConfigDict`` with every field of the base; its fields have no static types."""
+
 _FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 OPEN_SECTIONS = ("system", "optimizer", "estimator", "meta_optimizer")
@@ -30,7 +33,7 @@ def packaged() -> dict[str, Path]:
     return {file.stem: file for file in files if not file.stem.startswith("_")}
 
 
-def load(spec: str) -> ConfigDict:
+def load(spec: str) -> Config:
     """Read a config by path or short name and complete it from the base.
 
     Args:
@@ -49,7 +52,7 @@ def load(spec: str) -> ConfigDict:
     return complete(given)
 
 
-def complete(given: Mapping | ConfigDict) -> ConfigDict:
+def complete(given: Mapping | ConfigDict) -> Config:
     """All fields of the base, with those of ``given`` in their place.
 
     Raises:
@@ -60,7 +63,7 @@ def complete(given: Mapping | ConfigDict) -> ConfigDict:
     return config
 
 
-def check_field(config: ConfigDict, path: str) -> None:
+def check_field(config: Config, path: str) -> None:
     """Raise ``UserError`` unless ``path`` ("estimator.std") is a field that may be set."""
     section, walked = config, ""
     for name in path.split("."):
@@ -98,7 +101,7 @@ def normalise_tasks(section: Any, path: str) -> ConfigDict:
     return ConfigDict(entries)
 
 
-def flat(config: ConfigDict) -> dict[str, Any]:
+def flat(config: Config) -> dict[str, Any]:
     """All fields by their path: {"estimator.std": 0.01, ...}."""
     fields: dict[str, Any] = {}
     for name, value in config.to_dict().items():
@@ -110,17 +113,17 @@ def flat(config: ConfigDict) -> dict[str, Any]:
     return fields
 
 
-def subject(config: ConfigDict) -> str:
+def subject(config: Config) -> str:
     """What is meta-trained, in a word."""
     return config.optimizer.name if config.system.name == "lopt" else "theta"
 
 
-def goal(config: ConfigDict) -> str:
+def goal(config: Config) -> str:
     """What it is meta-trained on, in a few words."""
     return ", ".join(config.tasks) if config.system.name == "lopt" else config.system.name
 
 
-def _base() -> ConfigDict:
+def _base() -> Config:
     from configs import base
 
     config = base.get_config()
@@ -133,7 +136,7 @@ def _base() -> ConfigDict:
     return config
 
 
-def _merge(config: ConfigDict, given: Mapping | ConfigDict, path: str) -> None:
+def _merge(config: Config, given: Mapping | ConfigDict, path: str) -> None:
     for name, value in given.items():
         where = f"{path}.{name}".lstrip(".")
         if name not in config and path not in OPEN_SECTIONS:
@@ -146,7 +149,7 @@ def _merge(config: ConfigDict, given: Mapping | ConfigDict, path: str) -> None:
             _assign(config, name, value, where)
 
 
-def _assign(config: ConfigDict, name: str, value: Any, where: str) -> None:
+def _assign(config: Config, name: str, value: Any, where: str) -> None:
     if isinstance(value, list):
         value = tuple(value)
     try:

@@ -3,9 +3,9 @@
 import dataclasses
 
 import jax
-from ml_collections import ConfigDict
 
 from launch.build import Experiment
+from launch.configuration import Config
 from launch.records import Recorder
 from launch.validation import Validator
 from meta_train import MetaState
@@ -14,7 +14,7 @@ from meta_train import MetaState
 def train(
     experiment: Experiment,
     state: MetaState,
-    config: ConfigDict,
+    config: Config,
     recorder: Recorder,
     validator: Validator,
 ) -> MetaState:

@@ -5,9 +5,10 @@ import re
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from launch import configuration, errors
+from launch.configuration import Config
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 
@@ -29,7 +30,7 @@ def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return spec, rest
 
 
-def define(config: ConfigDict, arguments: Sequence[str], values: flags.FlagValues) -> None:
+def define(config: Config, arguments: Sequence[str], values: flags.FlagValues) -> None:
     """Define a flag in ``values`` for every override in ``arguments``; parsing sets the field.
 
     Args:
@@ -56,7 +57,7 @@ def define(config: ConfigDict, arguments: Sequence[str], values: flags.FlagValue
         raise errors.UserError(str(error)) from error
 
 
-def take_tasks(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
+def take_tasks(config: Config, arguments: Sequence[str]) -> list[str]:
     """Apply ``--config.tasks=...``, which ml_collections cannot read, and return the rest.
 
     The value is one of the ways that ``configuration.normalise_tasks`` knows, such as ``a,b``. It
@@ -76,7 +77,7 @@ def take_tasks(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
     return rest
 
 
-def _set_tasks(config: ConfigDict, path: str, value: str) -> None:
+def _set_tasks(config: Config, path: str, value: str) -> None:
     try:
         section = ast.literal_eval(value)
     except (SyntaxError, ValueError):
@@ -91,7 +92,7 @@ def _paths(arguments: Sequence[str]) -> list[str]:
     return [match.group(1) for match in matches if match]
 
 
-def _open_new_task(config: ConfigDict, path: str) -> None:
+def _open_new_task(config: Config, path: str) -> None:
     """Make room for the fields of a task whose label is new: ``--config.tasks.LABEL.name=...``."""
     for section in configuration.TASK_SECTIONS:
         label, _, field = path.removeprefix(f"{section}.").partition(".")

@@ -113,11 +113,9 @@ class Recorder:
         }
 
     def _write(self, record: Mapping[str, float]) -> None:
-        # JSON has no NaN.
-        finite = {k: v if math.isfinite(v) else None for k, v in record.items()}
-        self._file.write(json.dumps(finite) + "\n")
-        scalars = {name: value for name, value in record.items() if name != "meta_step"}
-        self._writer.write_scalars(int(record["meta_step"]), scalars)
+        finite = {name: value for name, value in record.items() if math.isfinite(value)}
+        self._file.write(json.dumps({**dict.fromkeys(record), **finite}) + "\n")
+        self._writer.write_scalars(int(finite.pop("meta_step")), finite)
 
     def _lap(self) -> float:
         previous, self._clock = self._clock, time.monotonic()

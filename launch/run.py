@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from launch import cache, configuration, loop, records, workdir
 from launch.build import Experiment, build
+from launch.configuration import Config
 from launch.progress import make_progress
 from launch.records import Recorder
 from launch.validation import Validator
@@ -16,7 +16,7 @@ from launch.writer import EventWriter, MetricWriter
 from meta_train.evaluation import Row
 
 
-def run(config: ConfigDict, folder: Path, writer: MetricWriter | None = None) -> None:
+def run(config: Config, folder: Path, writer: MetricWriter | None = None) -> None:
     """Meta-train as ``config`` says and write everything into ``folder``.
 
     Args:
@@ -40,7 +40,7 @@ def run(config: ConfigDict, folder: Path, writer: MetricWriter | None = None) ->
 
 def _run(
     experiment: Experiment,
-    config: ConfigDict,
+    config: Config,
     folder: Path,
     writer: MetricWriter,
     started: float,
@@ -75,7 +75,7 @@ class _Keys:
         self.training, self.validation, self.comparison = jax.random.split(key, 3)
 
 
-def _show_start(config: ConfigDict, folder: Path, theta: Any, writer: MetricWriter) -> None:
+def _show_start(config: Config, folder: Path, theta: Any, writer: MetricWriter) -> None:
     from clu import parameter_overview, platform
 
     overview = parameter_overview.get_parameter_overview(theta, include_stats=False)
@@ -90,7 +90,7 @@ def _show_start(config: ConfigDict, folder: Path, theta: Any, writer: MetricWrit
 
 def _finish(
     experiment: Experiment,
-    config: ConfigDict,
+    config: Config,
     folder: Path,
     theta: Any,
     validator: Validator,
@@ -113,7 +113,7 @@ def _finish(
 
 
 def _compare(
-    experiment: Experiment, config: ConfigDict, folder: Path, theta: Any, key: jax.Array
+    experiment: Experiment, config: Config, folder: Path, theta: Any, key: jax.Array
 ) -> list[Row]:
     from launch import comparison, plots
     from meta_train import evaluation

@@ -77,9 +77,18 @@ class ParticleKeys(NamedTuple):
     horizon: jax.Array
 
 
-def particle_keys(key: jax.Array, index: Int[Array, ""] | int) -> ParticleKeys:
-    """Keys that depend on the global index alone, never on where the particle runs."""
-    return ParticleKeys(*jax.random.split(jax.random.fold_in(key, index), 4))
+def particle_keys(
+    key: jax.Array, index: Int[Array, ""] | int, past: Int[Array, ""] | int = 0
+) -> ParticleKeys:
+    """Keys that depend on the global index alone, never on where the particle runs.
+
+    Args:
+        key: of the meta-step and system.
+        index: global index of the particle, or pair.
+        past: truncations still to run after this one in the same meta-step.
+    """
+    key_particle = jax.random.fold_in(jax.random.fold_in(key, index), past)
+    return ParticleKeys(*jax.random.split(key_particle, 4))
 
 
 class Contribution(NamedTuple):

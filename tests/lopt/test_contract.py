@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +156,7 @@ def test_low_precision_params(rule, dtype):
     updates, after = tx.update(params, state, params)
     assert all(u.dtype == dtype for u in jax.tree.leaves(updates))
     assert types(after) == types(state)
-    assert {x.dtype for x in jax.tree.leaves(state)} == {jnp.dtype("int32"), jnp.dtype("float32")}
+    assert {x.dtype for x in jax.tree.leaves(state)} <= {jnp.dtype("int32"), jnp.dtype("float32")}
     # The step is computed in float32 and rounded once, so it is not lost beside the parameter.
     wide = jax.tree.map(lambda p: p.astype(jnp.float32), params)
     exact, _ = tx.update(wide, tx.init(wide), wide)
@@ -257,8 +256,6 @@ def test_map_params_finds_the_per_parameter_state(rule):
         assert set(found) == set(jax.tree.leaves(names))
 
 
-class Loss(NamedTuple):
-    value: float
 
 
 WRAPPERS = {
