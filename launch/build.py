@@ -8,7 +8,7 @@ import optax
 import meta_train
 import tasks as task_package
 from launch import errors, user_code
-from launch.configuration import Config
+from launch.configuration import Config, look_up
 from launch.construct import check_fields, construct, parameters, plain
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
@@ -68,9 +68,7 @@ def check_numbers(config: Config) -> None:
         "meta_validation.num_seeds": 1,
     }
     for path, least in limits.items():
-        value = config
-        for name in path.split("."):
-            value = value[name]
+        value = look_up(config, path)
         if value < least:
             raise errors.UserError(f"config.{path} = {value} must be at least {least}")
     if config.comparison.num_seeds < 2 and config.comparison.num_seeds != 0:

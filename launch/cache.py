@@ -22,7 +22,7 @@ def enable() -> Path | None:
     # Every program counts: a start compiles dozens of small ones besides the meta-step.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return Path(jax.config.jax_compilation_cache_dir)
+    return Path(str(jax.config.values["jax_compilation_cache_dir"]))
 
 
 def _folder() -> Path | None:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from launch import errors
 
 Config = Any
-"""An ``ml_collections.ConfigDict`` with every field of the base; its fields have no static types."""
+"""A ``ConfigDict`` with every field of the base; the fields have no static types."""
 
 _FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
@@ -79,7 +79,21 @@ def check_field(config: Config, path: str) -> None:
         section, walked = section[name], f"{walked}.{name}".lstrip(".")
 
 
-def normalise_tasks(section: Any, path: str) -> ConfigDict:
+def look_up(config: Config, path: str) -> Any:
+    """The value of a field by its path: "estimator.std"."""
+    for name in path.split("."):
+        config = config[name]
+    return config
+
+
+def set_tasks(config: Config, path: str, section: Any) -> None:
+    """Put tasks, in any of the ways of ``normalise_tasks``, into one of ``TASK_SECTIONS``."""
+    parent, _, name = path.rpartition(".")
+    holder = look_up(config, parent) if parent else config
+    holder[name] = normalise_tasks(section, path)
+
+
+def normalise_tasks(section: Any, path: str) -> Any:
     """Bring every way to write tasks into one: label -> {name, weight, fields of the task}.
 
     Args:
@@ -126,13 +140,9 @@ def goal(config: Config) -> str:
 def _base() -> Config:
     from configs import base
 
-    config = base.get_config()
+    config: Config = base.get_config()
     for path in TASK_SECTIONS:
-        *parents, last = path.split(".")
-        section = config
-        for parent in parents:
-            section = section[parent]
-        section[last] = normalise_tasks(section[last], path)
+        set_tasks(config, path, look_up(config, path))
     return config
 
 

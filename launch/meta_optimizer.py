@@ -110,7 +110,7 @@ def _transforms(fields: Mapping[str, Any]) -> list[optax.GradientTransformation]
     return made
 
 
-def _factory(name: str, where: str) -> Callable[..., optax.GradientTransformation]:
+def _factory(name: str, where: str) -> Callable[..., Any]:
     """Function ``name`` of optax or of optax.contrib."""
     for module in (optax, getattr(optax, "contrib", None)):
         factory = getattr(module, name, None) if name.isidentifier() else None

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -53,7 +54,7 @@ def define(config: Config, arguments: Sequence[str], values: flags.FlagValues) -
             accept_new_attributes=True,
             sys_argv=["lopt", *arguments],
         )
-    except (flags.Error, config_flags.UnsupportedOperationError, ValueError) as error:
+    except (flags.Error, ValueError) as error:
         raise errors.UserError(str(error)) from error
 
 
@@ -71,20 +72,18 @@ def take_tasks(config: Config, arguments: Sequence[str]) -> list[str]:
         flag, equals, value = word.partition("=")
         path = flag.lstrip("-").removeprefix("config.")
         if flag.startswith("-") and path in configuration.TASK_SECTIONS:
-            _set_tasks(config, path, value if equals else next(words, ""))
+            value = value if equals else next(words, "")
+            configuration.set_tasks(config, path, _literal(value))
         else:
             rest.append(word)
     return rest
 
 
-def _set_tasks(config: Config, path: str, value: str) -> None:
+def _literal(value: str) -> Any:
     try:
-        section = ast.literal_eval(value)
+        return ast.literal_eval(value)
     except (SyntaxError, ValueError):
-        section = value
-    parent, _, name = path.rpartition(".")
-    holder = config[parent] if parent else config
-    holder[name] = configuration.normalise_tasks(section, path)
+        return value
 
 
 def _paths(arguments: Sequence[str]) -> list[str]:
@@ -97,8 +96,6 @@ def _open_new_task(config: Config, path: str) -> None:
     for section in configuration.TASK_SECTIONS:
         label, _, field = path.removeprefix(f"{section}.").partition(".")
         if path.startswith(f"{section}.") and field:
-            entries = config
-            for name in section.split("."):
-                entries = entries[name]
+            entries = configuration.look_up(config, section)
             if label not in entries:
                 entries[label] = configuration.normalise_tasks({label: {}}, section)[label]

@@ -13,7 +13,7 @@ from launch.comparison import LEARNED, best_rows
 from meta_train.evaluation import Row
 
 # Okabe and Ito's palette, with a line style each, so that it also reads in grey.
-_STYLES = (
+_STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "linestyle": "-"},
     {"color": "#D55E00", "linestyle": "--"},
     {"color": "#009E73", "linestyle": "-."},

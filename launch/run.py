@@ -68,11 +68,15 @@ def _run(
 
 
 class _Keys:
-    """The keys of a run, named by use; all follow from the seed."""
+    """The keys of a run, named by use; all follow from the seed.
+
+    Training has the plain key, so that ``trainer.init(jax.random.key(seed))`` is the same run.
+    """
 
     def __init__(self, seed: int) -> None:
-        key = jax.random.key(seed)
-        self.training, self.validation, self.comparison = jax.random.split(key, 3)
+        self.training = jax.random.key(seed)
+        self.validation = jax.random.fold_in(self.training, 1_000_001)
+        self.comparison = jax.random.fold_in(self.training, 1_000_002)
 
 
 def _show_start(config: Config, folder: Path, theta: Any, writer: MetricWriter) -> None:

@@ -1,5 +1,6 @@
 """What every registered task must do; a new task is tested by being registered."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,37 @@ import tasks
 KEY = jax.random.key
 
 
+# The task is an argument, so tasks that differ only in their data share one compiled program.
+@jax.jit
+def run_start(task, key):
+    key_sample, key_init = jax.random.split(key)
+    cfg = task.sample(key_sample)
+    return cfg, task.init(key_init, cfg)
+
+
+@jax.jit
+def run_draw(task, key, cfg):
+    return {split: task.batch(key, cfg, split) for split in tasks.SPLITS}
+
+
+@jax.jit
+def run_grad(task, cfg, params, batch):
+    return jax.value_and_grad(lambda p: task.loss(KEY(1), cfg, p, batch), has_aux=True)(params)
+
+
+@jax.jit
+def run_together(task, keys):
+    def run(key):
+        key_sample, key_init = jax.random.split(key)
+        cfg = task.sample(key_sample)
+        batch = task.batch(KEY(1), cfg, "valid")
+        return task.loss(KEY(1), cfg, task.init(key_init, cfg), batch)[0]
+
+    return jax.vmap(run)(keys)
+
+
 class Compiled(NamedTuple):
-    """A task and its methods, each compiled once for all tests."""
+    """A task and its methods, compiled."""
 
     task: Any
     start: Any  # (key) -> cfg, params
@@ -24,26 +54,8 @@ class Compiled(NamedTuple):
 @pytest.fixture(scope="module", params=sorted(tasks.TASKS))
 def compiled(request, make_task):
     task = make_task(request.param)
-
-    @jax.jit
-    def start(task, key):
-        key_sample, key_init = jax.random.split(key)
-        cfg = task.sample(key_sample)
-        return cfg, task.init(key_init, cfg)
-
-    @jax.jit
-    def draw(task, key, cfg):
-        return {split: task.batch(key, cfg, split) for split in tasks.SPLITS}
-
-    @jax.jit
-    def grad(task, cfg, params, batch):
-        return jax.value_and_grad(lambda p: task.loss(KEY(1), cfg, p, batch), has_aux=True)(params)
-
     return Compiled(
-        task,
-        lambda key: start(task, key),
-        lambda key, cfg: draw(task, key, cfg),
-        lambda *args: grad(task, *args),
+        task, partial(run_start, task), partial(run_draw, task), partial(run_grad, task)
     )
 
 
@@ -111,14 +123,8 @@ def test_gradient_is_finite_and_matches_a_difference(compiled, setup):
 
 
 def test_vmap_over_members_matches_one_by_one(compiled):
-    def run(task, key):
-        key_sample, key_init = jax.random.split(key)
-        cfg = task.sample(key_sample)
-        batch = task.batch(KEY(1), cfg, "valid")
-        return task.loss(KEY(1), cfg, task.init(key_init, cfg), batch)[0]
-
     keys = jax.random.split(KEY(5), 3)
-    together = jax.jit(jax.vmap(run, in_axes=(None, 0)))(compiled.task, keys)
+    together = run_together(compiled.task, keys)
     for key, loss in zip(keys, together, strict=True):
         cfg, params = compiled.start(key)
         alone = compiled.grad(cfg, params, compiled.draw(KEY(1), cfg)["valid"])[0][0]
