@@ -79,9 +79,10 @@ class MetaTrainer:
             key: typed PRNG key of the whole run.
             theta: initial meta-parameters; None asks the first system for them.
         """
+        key_theta, key_run = jax.random.split(key)
         if theta is None:
-            theta = self.systems[0].init_theta(jax.random.fold_in(key, 0))
-        return _init(tuple(self.systems), key, theta, self.estimator, self.meta_optimizer)
+            theta = self.systems[0].init_theta(key_theta)
+        return _init(tuple(self.systems), key_run, theta, self.estimator, self.meta_optimizer)
 
     def step(self, state: MetaState) -> tuple[MetaState, Records]:
         """Take ``steps_per_dispatch`` meta-steps; ``state`` is donated and must not be reused.

@@ -209,10 +209,6 @@ def test_unknown_names(tmp_path):
             function("fashion", tmp_path)
 
 
-def corrupt(path, data):
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize(
     ("file", "damage", "message"),
     [
