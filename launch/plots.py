@@ -90,8 +90,8 @@ def _label(row: Row) -> str:
 
 
 def _smooth(curve: np.ndarray) -> np.ndarray:
-    """Means of blocks, at most 200: minibatch noise would hide one line behind another."""
-    size = math.ceil(len(curve) / 200)
+    """Means of blocks, at most 100: minibatch noise would hide one line behind another."""
+    size = math.ceil(len(curve) / 100)
     whole = len(curve) // size * size
     return curve[:whole].reshape(-1, size).mean(axis=1)
 

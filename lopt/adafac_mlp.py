@@ -165,6 +165,8 @@ def _initial_factor(shape: tuple[int, ...], *, longest: bool) -> jax.Array:
 
 
 def _accumulate(grad: jax.Array, old: _Accumulators, rates: _Accumulators) -> _Accumulators:
+    if grad.size == 0:
+        return old  # means over no elements would be NaN
     squares = jnp.square(grad)
     axes = _factored_axes(grad.shape)
     if axes is None:

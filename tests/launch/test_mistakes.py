@@ -51,6 +51,7 @@ def test_mistake_found_while_building(user_error, tmp_path, overrides, expected)
 
 def test_batch_larger_than_the_split(user_error, tmp_path):
     overrides = ["--config.tasks=digits_mlp", "--config.tasks.digits_mlp.batch_size=100000"]
+    overrides += ["--config.meta_steps=1", "--config.comparison.num_seeds=0"]
     line = user_error(*BASE[:2], *overrides, f"--workdir={tmp_path}")
     assert "100000" in line
 
