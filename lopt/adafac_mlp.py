@@ -40,7 +40,7 @@ class AdafacMLPState(NamedTuple):
     Every field but the count holds a tree like the parameters.
     """
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     momenta: Any
     """Leaves ``[3, *shape]``."""
     second_moment: Any
@@ -103,17 +103,7 @@ class AdafacMLPLopt(LearnedOptimizer):
                 col=jax.tree.map(lambda p: _initial_factor(p.shape, longest=False), params),
             )
 
-        def update(
-            grads: Any,
-            state: AdafacMLPState,
-            params: Any = None,
-            *,
-            value: Any = None,
-            **extra: Any,
-        ) -> tuple[Any, AdafacMLPState]:
-            del value, extra
-            transform.require_params("adafac_mlp", params)
-            grads = transform.to_float32(grads)
+        def step(grads: Any, state: AdafacMLPState, params: Any) -> tuple[Any, AdafacMLPState]:
             rates = _rates(theta)
             new = jax.tree.map(
                 lambda g, *old: _accumulate(g, _Accumulators(*old), rates), grads, *state[1:]
@@ -121,23 +111,22 @@ class AdafacMLPLopt(LearnedOptimizer):
             constants = per_parameter.time_features(state.count)
             net = per_parameter.fold_constants(theta["mlp"], constants)
 
-            def step(param: jax.Array, grad: jax.Array, acc: _Accumulators) -> jax.Array:
+            def step_leaf(param: jax.Array, grad: jax.Array, acc: _Accumulators) -> jax.Array:
                 features = _features(grad, param.astype(jnp.float32), acc)
-                out = per_parameter.apply_net(net, features, param.shape, combine)
-                return out.astype(param.dtype)
+                return per_parameter.apply_net(net, features, param.shape, combine)
 
-            steps = jax.tree.map(step, params, grads, new)
+            steps = jax.tree.map(step_leaf, params, grads, new)
             fields = (jax.tree.map(lambda _, acc, i=i: acc[i], grads, new) for i in range(4))
-            return steps, AdafacMLPState(optax.safe_increment(state.count), *fields)
+            return steps, AdafacMLPState(transform.increment(state.count), *fields)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return transform.make_transformation("adafac_mlp", init, step, needs_params=True)
 
 
 def _rates(theta: Theta) -> _Accumulators:
     """1 - decay of every accumulator; its logarithm moves by ten times the learned offset."""
 
     def rate(initial_decays: tuple[float, ...], offsets: jax.Array) -> Float[Array, " k"]:
-        return (1.0 - np.array(initial_decays)).astype(np.float32) * jnp.exp(10.0 * offsets)
+        return jnp.exp(10.0 * offsets) * (1.0 - np.array(initial_decays)).astype(np.float32)
 
     # Momenta may overshoot; averages of squares must not turn negative.
     second = jnp.minimum(rate(RMS_DECAYS, theta["rms_decays"]), 1.0)

@@ -54,4 +54,4 @@ def map_blocks(function: Callable[[Any], Any], rows: Any, size: int) -> Any:
     starts = np.minimum(np.arange(0, size, block), size - block).astype(np.int32)
     shapes = jax.eval_shape(apply_at, jax.ShapeDtypeStruct((), jnp.int32))
     empty = jax.tree.map(lambda part: jnp.zeros((*part.shape[:-1], size), part.dtype), shapes)
-    return jax.lax.scan(body, empty, starts)[0]
+    return jax.lax.scan(body, empty, jnp.asarray(starts))[0]

@@ -64,11 +64,11 @@ def save(
     path = Path(path)
     _check_target(path)
     name = _registered_name(optimizer)
-    arrays = {key: np.asarray(leaf) for key, leaf in _flatten(theta).items()}
+    arrays = {key: np.asarray(leaf, order="C") for key, leaf in _flatten(theta).items()}
     listing = _listing(arrays)
     _check_listing(listing, optimizer, "theta")
     facts = model_card.to_json(card or {})
-    weights = serialise({key: np.ascontiguousarray(leaf) for key, leaf in arrays.items()})
+    weights = serialise(arrays)
     config = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -31,7 +31,7 @@ FORGET_BIAS = 1.0
 class LSTMState(NamedTuple):
     """State of ``lstm``: per layer a hidden and a cell vector for every parameter."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     hidden: tuple[Any, ...]
     """Per layer a tree like the parameters with leaves ``[width, *shape]``."""
     cell: tuple[Any, ...]
@@ -80,39 +80,37 @@ class LSTMLopt(LearnedOptimizer):
             cell = tuple(transform.zeros_like(params, width) for width in self.hidden)
             return LSTMState(transform.zero_count(), hidden, cell)
 
-        def update(
-            grads: Any, state: LSTMState, params: Any = None, *, value: Any = None, **extra: Any
-        ) -> tuple[Any, LSTMState]:
-            del value, extra
+        def step(grads: Any, state: LSTMState, params: Any) -> tuple[Any, LSTMState]:
+            del params
             layers = range(len(self.hidden))
             new = jax.tree.map(
                 lambda g, *old: self._update_leaf(theta, g, old), grads, *state.hidden, *state.cell
             )
-            like = grads if params is None else params
-            steps = jax.tree.map(lambda x, out: out[0].astype(x.dtype), like, new)
+            steps = jax.tree.map(lambda _, out: out[0], grads, new)
             hidden = (jax.tree.map(lambda _, out, i=i: out[1][i], grads, new) for i in layers)
             cell = (jax.tree.map(lambda _, out, i=i: out[2][i], grads, new) for i in layers)
-            count = optax.safe_increment(state.count)
-            return steps, LSTMState(count, tuple(hidden), tuple(cell))
+            return steps, LSTMState(transform.increment(state.count), tuple(hidden), tuple(cell))
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return transform.make_transformation("lstm", init, step, needs_params=False)
 
     def _update_leaf(
         self, theta: Theta, grad: jax.Array, state: tuple[jax.Array, ...]
     ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         layers = len(self.hidden)
-        rows = [x.reshape(len(x), grad.size) for x in (grad.astype(jnp.float32)[None], *state)]
+        rows = [x.reshape(len(x), grad.size) for x in (grad[None], *state)]
+        # Transposed once, not once per block.
+        cells = [(theta[f"lstm{i}"]["w"].T, theta[f"lstm{i}"]["b"][:, None]) for i in range(layers)]
+        output = theta["output"]["w"].T, theta["output"]["b"][:, None]
 
         def evaluate(rows: list[jax.Array]) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
             x = preprocess(rows[0][0], self.log_threshold)
             hidden, cell = [], []
-            for layer in range(layers):
-                weights = theta[f"lstm{layer}"]
-                x, memory = _lstm_cell(weights, x, rows[1 + layer], rows[1 + layers + layer])
+            for layer, (weights, bias) in enumerate(cells):
+                gates = weights @ jnp.concatenate([x, rows[1 + layer]]) + bias
+                x, memory = _lstm_cell(gates, rows[1 + layers + layer])
                 hidden.append(x)
                 cell.append(memory)
-            out = theta["output"]["w"].T @ x + theta["output"]["b"][:, None]
-            return self.scale * out[0], hidden, cell
+            return self.scale * (output[0] @ x + output[1])[0], hidden, cell
 
         step, hidden, cell = map_blocks(evaluate, rows, grad.size)
         back = [x.reshape(old.shape) for x, old in zip((*hidden, *cell), state, strict=True)]
@@ -138,10 +136,9 @@ def preprocess(grad: Float[Array, " n"], log_threshold: float) -> Float[Array, "
 
 
 def _lstm_cell(
-    weights: Theta, x: jax.Array, hidden: jax.Array, cell: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """One step of n independent LSTMs: x [inputs, n], hidden and cell [width, n]."""
-    gates = weights["w"].T @ jnp.concatenate([x, hidden]) + weights["b"][:, None]
+    gates: Float[Array, "gates n"], cell: Float[Array, "width n"]
+) -> tuple[Float[Array, "width n"], Float[Array, "width n"]]:
+    """Next output and cell of n independent LSTMs."""
     write, candidate, forget, read = jnp.split(gates, 4)
     cell = jax.nn.sigmoid(forget + FORGET_BIAS) * cell + jax.nn.sigmoid(write) * jnp.tanh(candidate)
     return jax.nn.sigmoid(read) * jnp.tanh(cell), cell

@@ -28,13 +28,15 @@ from lopt.base import LearnedOptimizer, Theta
 
 MOMENTUM_DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 MOMENTUM_RATES = (1.0 - np.array(MOMENTUM_DECAYS)).astype(np.float32)
+SQUARE_SCALE = 2.0**-32
+"""Keeps the rule right for gradients up to 1e28; 1e-9 is still far below the RMS's epsilon."""
 NUM_INPUTS = 2 + len(MOMENTUM_DECAYS) + len(per_parameter.TIMESCALES)
 
 
 class MLPState(NamedTuple):
     """State of ``mlp``: six float32 numbers per parameter."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     momenta: Any
     """Tree like the parameters with leaves ``[6, *shape]``."""
 
@@ -71,12 +73,7 @@ class MLPLopt(LearnedOptimizer):
             momenta = transform.zeros_like(params, len(MOMENTUM_DECAYS))
             return MLPState(transform.zero_count(), momenta)
 
-        def update(
-            grads: Any, state: MLPState, params: Any = None, *, value: Any = None, **extra: Any
-        ) -> tuple[Any, MLPState]:
-            del value, extra
-            transform.require_params("mlp", params)
-            grads = transform.to_float32(grads)
+        def step(grads: Any, state: MLPState, params: Any) -> tuple[Any, MLPState]:
             momenta = jax.tree.map(
                 lambda g, old: transform.moving_averages(old, g, MOMENTUM_RATES),
                 grads,
@@ -85,12 +82,13 @@ class MLPLopt(LearnedOptimizer):
             constants = per_parameter.time_features(state.count)
             net = per_parameter.fold_constants(theta["mlp"], constants)
 
-            def step(param: jax.Array, grad: jax.Array, momenta: jax.Array) -> jax.Array:
+            def step_leaf(param: jax.Array, grad: jax.Array, momenta: jax.Array) -> jax.Array:
                 features = [grad[None], param.astype(jnp.float32)[None], momenta]
-                out = per_parameter.apply_net(net, features, param.shape, combine)
-                return out.astype(param.dtype)
+                return per_parameter.apply_net(
+                    net, features, param.shape, combine, square_scale=SQUARE_SCALE
+                )
 
-            steps = jax.tree.map(step, params, grads, momenta)
-            return steps, MLPState(optax.safe_increment(state.count), momenta)
+            steps = jax.tree.map(step_leaf, params, grads, momenta)
+            return steps, MLPState(transform.increment(state.count), momenta)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return transform.make_transformation("mlp", init, step, needs_params=True)

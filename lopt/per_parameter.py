@@ -73,7 +73,12 @@ def direction_and_magnitude(step_mult: float, exp_mult: float) -> Combine:
 
 
 def apply_net(
-    net: Net, features: Sequence[jax.Array], shape: tuple[int, ...], combine: Combine
+    net: Net,
+    features: Sequence[jax.Array],
+    shape: tuple[int, ...],
+    combine: Combine,
+    *,
+    square_scale: float = 1.0,
 ) -> jax.Array:
     """Evaluate the network once per parameter of one tensor.
 
@@ -84,6 +89,9 @@ def apply_net(
             then handled once, not once per parameter.
         shape: shape of the tensor.
         combine: elementwise function from the network's outputs, one array each, to the result.
+        square_scale: power of two by which features are multiplied before they are squared. The
+            squares of features above 1e19 overflow float32, which turns the feature into zero;
+            a scale below one moves that limit up.
 
     Returns:
         Array of shape ``shape``.
@@ -95,12 +103,12 @@ def apply_net(
     if size <= CPU_BLOCK:
         # A small tensor costs what its number of operations costs, so features are one array.
         stacked = jnp.concatenate(rows)
-        sums = jnp.sum(jnp.square(stacked), axis=1)
-        layers = _layers(_normalise_inputs(net, sums / size))
+        sums = jnp.sum(jnp.square(stacked * square_scale), axis=1)
+        layers = _layers(_normalise_inputs(net, sums / size, square_scale))
         return _evaluate(layers, stacked, combine).reshape(shape)
-    sums = jnp.concatenate([_sum_squares(x) for x in features])
+    sums = jnp.concatenate([_sum_squares(x * square_scale) for x in features])
     counts = np.concatenate([np.full(len(x), x.size // len(x), np.float32) for x in features])
-    net = _normalise_inputs(net, sums / counts)
+    net = _normalise_inputs(net, sums / counts, square_scale)
     if max(net[f"b{i}"].shape[0] for i in range(_num_layers(net))) <= UNROLLED_WIDTH:
         return combine(*_unrolled(net, features))
     layers = _layers(net)
@@ -116,8 +124,9 @@ def _sum_squares(feature: jax.Array) -> Float[Array, " k"]:
     return jnp.sum(squares, axis=tuple(range(1, squares.ndim)))
 
 
-def _normalise_inputs(net: Net, mean_squares: Float[Array, " F"]) -> Net:
-    scales = jax.lax.rsqrt(NORMALISER_EPSILON + mean_squares)
+def _normalise_inputs(net: Net, mean_squares: Float[Array, " F"], square_scale: float) -> Net:
+    epsilon = NORMALISER_EPSILON * square_scale**2
+    scales = jax.lax.rsqrt(epsilon + mean_squares) * square_scale
     return {**net, "w0": net["w0"] * scales[:, None]}
 
 
@@ -167,7 +176,7 @@ def _first_layer(
     largest = max(inputs, key=math.prod)
     rows = [row for array in arrays.pop(largest) for row in array]
     full = list(zip(inputs.pop(largest), rows, strict=True))
-    units = [sum((weights[i, j] * x for i, x in full), start=b) for j, b in enumerate(bias)]
+    units = [sum((weights[i, j] * x for i, x in full), start=bias[j]) for j in range(bias.shape[0])]
     for shape, indices in inputs.items():
         # A matrix product, because XLA would otherwise repeat these sums for every parameter.
         part = jnp.tensordot(weights[np.array(indices)].T, jnp.concatenate(arrays[shape]), axes=1)

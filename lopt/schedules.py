@@ -32,7 +32,7 @@ SCHEDULES = ("constant", "linear", "inverse_time")
 class SGDScheduleState(NamedTuple):
     """State of ``sgd_schedule``."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     trace: Any
     """Tree like the parameters with float32 leaves; ``()`` without momentum."""
 
@@ -40,7 +40,7 @@ class SGDScheduleState(NamedTuple):
 class AdamScheduleState(NamedTuple):
     """State of ``adam_schedule``; ``mu`` and ``nu`` are like the parameters, in float32."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     mu: Any
     nu: Any
 
@@ -87,28 +87,20 @@ class SGDSchedule(LearnedOptimizer):
             trace = transform.zeros_like(params) if self.momentum > 0 else ()
             return SGDScheduleState(transform.zero_count(), trace)
 
-        def update(
-            grads: Any,
-            state: SGDScheduleState,
-            params: Any = None,
-            *,
-            value: Any = None,
-            **extra: Any,
-        ) -> tuple[Any, SGDScheduleState]:
-            del value, extra
-            like = grads if params is None else params
+        def step(grads: Any, state: SGDScheduleState, params: Any) -> tuple[Any, SGDScheduleState]:
+            del params
             rate = _learning_rate(self, theta, state.count, num_steps)
-            direction, trace = transform.to_float32(grads), state.trace
+            direction, trace = grads, state.trace
             if self.momentum > 0:
                 momentum = self.momentum
                 if self.learn_momentum:
                     momentum = jax.nn.sigmoid(theta["momentum_logit"])
-                trace = jax.tree.map(lambda g, m: g + momentum * m, direction, state.trace)
+                trace = jax.tree.map(lambda g, m: g + momentum * m, grads, state.trace)
                 direction = trace
-            steps = jax.tree.map(lambda x, d: (-rate * d).astype(x.dtype), like, direction)
-            return steps, SGDScheduleState(optax.safe_increment(state.count), trace)
+            steps = jax.tree.map(lambda d: -rate * d, direction)
+            return steps, SGDScheduleState(transform.increment(state.count), trace)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return transform.make_transformation("sgd_schedule", init, step, needs_params=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,30 +146,22 @@ class AdamSchedule(LearnedOptimizer):
             mu, nu = transform.zeros_like(params), transform.zeros_like(params)
             return AdamScheduleState(transform.zero_count(), mu, nu)
 
-        def update(
-            grads: Any,
-            state: AdamScheduleState,
-            params: Any = None,
-            *,
-            value: Any = None,
-            **extra: Any,
+        def step(
+            grads: Any, state: AdamScheduleState, params: Any
         ) -> tuple[Any, AdamScheduleState]:
-            del value, extra
-            like = grads if params is None else params
+            del params
             rate = _learning_rate(self, theta, state.count, num_steps)
-            count = optax.safe_increment(state.count)
-            grads = transform.to_float32(grads)
+            count = transform.increment(state.count)
             mu, mu_scale = _debiased(grads, state.mu, theta["b1_logit"], count)
             squares = jax.tree.map(jnp.square, grads)
             nu, nu_scale = _debiased(squares, state.nu, theta["b2_logit"], count)
 
-            def step(x: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
-                out = m * mu_scale / (jnp.sqrt(v * nu_scale) + self.eps)
-                return (-rate * out).astype(x.dtype)
+            def step_leaf(m: jax.Array, v: jax.Array) -> jax.Array:
+                return -rate * m * mu_scale / (jnp.sqrt(v * nu_scale) + self.eps)
 
-            return jax.tree.map(step, like, mu, nu), AdamScheduleState(count, mu, nu)
+            return jax.tree.map(step_leaf, mu, nu), AdamScheduleState(count, mu, nu)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return transform.make_transformation("adam_schedule", init, step, needs_params=False)
 
 
 def _debiased(

@@ -1,11 +1,48 @@
-"""Small pieces that every learned optimizer's ``init`` and ``update`` need."""
+"""What every learned optimizer shares on its way to being an Optax optimizer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Int
+
+
+def make_transformation(
+    name: str,
+    init: Callable[..., Any],
+    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    *,
+    needs_params: bool,
+) -> optax.GradientTransformationExtraArgs:
+    """Wrap a rule that thinks in float32 into Optax's interface.
+
+    Args:
+        name: the rule's name, for error messages.
+        init: parameters -> state.
+        step: (float32 gradients, state, parameters) -> (float32 step to add, next state). Where
+            the caller passes no parameters, the gradients take their place.
+        needs_params: whether to refuse ``params=None``.
+
+    Returns:
+        The optimizer. It ignores all extra arguments, and returns steps in the parameters' dtype,
+        rounded once.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+        del extra_args
+        if params is None and needs_params:
+            raise ValueError(
+                f"{name} looks at the parameters, but update() was called with params=None; call "
+                "update(grads, state, params)."
+            )
+        like = updates if params is None else params
+        grads = jax.tree.map(lambda g: jnp.asarray(g).astype(jnp.float32), updates)
+        steps, state = step(grads, state, like)
+        return jax.tree.map(lambda s, p: s.astype(p.dtype), steps, like), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def zero_count() -> Int[Array, ""]:
@@ -13,14 +50,14 @@ def zero_count() -> Int[Array, ""]:
     return jnp.zeros((), jnp.int32)
 
 
+def increment(count: Int[Array, ""]) -> Int[Array, ""]:
+    """The next count, which stays at the largest integer instead of overflowing."""
+    return jnp.asarray(optax.safe_increment(count))
+
+
 def zeros_like(params: Any, *leading: int) -> Any:
     """Float32 zeros ``[*leading, *shape]`` for every leaf, whatever the leaves' own dtype."""
     return jax.tree.map(lambda p: jnp.zeros((*leading, *p.shape), jnp.float32), params)
-
-
-def to_float32(tree: Any) -> Any:
-    """Every leaf as float32."""
-    return jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.float32), tree)
 
 
 def moving_averages(old: jax.Array, new: jax.Array, rates: Any) -> jax.Array:
@@ -33,15 +70,6 @@ def moving_averages(old: jax.Array, new: jax.Array, rates: Any) -> jax.Array:
     """
     rates = rates.reshape(-1, *[1] * new.ndim)
     return (1.0 - rates) * old + rates * new[None]
-
-
-def require_params(name: str, params: Any) -> None:
-    """Raise a clear error where ``update`` was called without the parameters."""
-    if params is None:
-        raise ValueError(
-            f"{name} looks at the parameters, but update() was called with params=None; call "
-            "update(grads, state, params)."
-        )
 
 
 def check_widths(field: str, widths: Sequence[int]) -> tuple[int, ...]:
