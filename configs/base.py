@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
             "horizon": _any(1000),
             "truncation_length": _any(20),  # K, inner steps per meta-step; None: T
             "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
-            "std": 0.01,  # sigma of the perturbation, in units of theta
+            "std": 0.03,  # sigma of the perturbation, in units of theta
         }
     )
 
@@ -52,13 +52,15 @@ def get_config() -> ConfigDict:
     config.meta_optimizer = ConfigDict(
         {
             "name": "adam",
-            "learning_rate": 1e-3,  # its peak, where a schedule moves it
+            "learning_rate": 1e-2,  # its peak, where a schedule moves it
+            # A long memory of the large gradients of the first meta-steps would only slow it down.
+            "b2": 0.99,
             "schedule": {
-                "name": "constant",  # or "cosine", "linear", "exponential": down to the end
+                "name": "cosine",  # down to the end; or "linear", "exponential", "constant"
                 "warmup_steps": 0,  # meta-steps of linear rise from 0
-                "final_fraction": 0.0,  # of learning_rate, at the last meta-step
+                "final_fraction": 0.05,  # of learning_rate, at the last meta-step
             },
-            "clip_norm": _any(None),  # largest global norm of the meta-gradient; None: no limit
+            "clip_norm": _any(1.0),  # largest global norm of the meta-gradient; None: no limit
             "clip_value": _any(None),  # largest size of one coordinate; None: no limit
         }
     )
@@ -68,9 +70,8 @@ def get_config() -> ConfigDict:
         {
             "kind": "mean",  # "mean": inner loss over the episode; "final": of its last step
             "split": "train",  # batches on which it is measured: "train" or "valid"
-            "clip": _any(
-                2.0
-            ),  # bound of one step's loss, in multiples of the initial loss; None: no bound
+            # Bound of one step's loss, in multiples of the initial loss; None: no bound.
+            "clip": _any(4.0),
             "normalize": False,  # divide by the initial loss, so that tasks weigh alike
         }
     )
@@ -78,7 +79,7 @@ def get_config() -> ConfigDict:
     # Loss on fresh seeds with theta unperturbed; the best theta by it becomes bundle/.
     config.meta_validation = ConfigDict(
         {
-            "every_steps": 50,  # meta-steps; 0: never, then bundle/ holds the last theta
+            "every_steps": 100,  # meta-steps; 0: never, then bundle/ holds the last theta
             "num_seeds": 8,  # episodes averaged, per task
         }
     )

@@ -13,7 +13,8 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 1000
+    config.meta_steps = 1500
+    config.steps_per_dispatch = 10
     config.tasks = ConfigDict({"digits_mlp": {"hidden": (32,), "batch_size": 64}})
     config.comparison.held_out = ConfigDict(
         {"digits_wider_deeper": {"name": "digits_mlp", "hidden": (48, 24), "data_seed": 1}}

@@ -72,7 +72,7 @@ def image_mlp(
     data_seed: int = 0,
     data_dir: str | os.PathLike | None = None,
 ) -> ImageMLP:
-    """Load a data set and make the task.
+    """MLP of one shape that classifies images: the factory of ``ImageMLP``.
 
     Args:
         dataset: a name in ``tasks.DATASETS``.
@@ -93,18 +93,28 @@ def image_mlp(
     check_choice("activation", activation, ACTIVATIONS)
     check_int("batch_size", batch_size, 1)
     init_scale = check_range("init_scale", (init_scale, init_scale), 0.0)[0]
-    data = load_images(dataset, image_size, data_seed, data_dir)
+    data = load_images(dataset, image_size, data_seed, data_dir, batch_size)
     return ImageMLP(data, widths, activation, batch_size, init_scale)
 
 
 def load_images(
-    dataset: str, image_size: int | None, data_seed: int, data_dir: str | os.PathLike | None
+    dataset: str,
+    image_size: int | None,
+    data_seed: int,
+    data_dir: str | os.PathLike | None,
+    batch_size: int,
 ) -> Dataset:
     """Load, reshuffle and shrink a data set, then move it to the default device.
 
     Raises:
-        ValueError: a value is out of range or a name unknown.
+        ValueError: a value is out of range, a name unknown, or a batch larger than the train
+            split.
         MissingData: the data set is not prepared.
     """
     data = load(dataset, data_dir).reshuffle(data_seed).resize(image_size)
+    if batch_size > data.num_train:
+        raise ValueError(
+            f"batch_size = {batch_size} is larger than the train split of {dataset!r}, "
+            f"{data.num_train} examples; give at most that many."
+        )
     return jax.tree.map(jnp.asarray, data)

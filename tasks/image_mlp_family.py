@@ -123,7 +123,7 @@ def image_mlp_family(
     data_seed: int = 0,
     data_dir: str | os.PathLike | None = None,
 ) -> ImageMLPFamily:
-    """Load a data set and make the family. Each pair is (smallest, largest).
+    """MLPs of many shapes that classify images. Each pair is (smallest, largest).
 
     Args:
         dataset: a name in ``tasks.DATASETS``.
@@ -149,7 +149,7 @@ def image_mlp_family(
     for name in activations:
         check_choice("activation", name, ACTIVATIONS)
     check_int("batch_size", batch_size, 1)
-    data = load_images(dataset, image_size, data_seed, data_dir)
+    data = load_images(dataset, image_size, data_seed, data_dir, batch_size)
     return ImageMLPFamily(
         data,
         width=_check_pair("width", width),
