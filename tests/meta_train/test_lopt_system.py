@@ -1,0 +1,157 @@
+"""Training a task with a learned optimizer, seen as an unrolled system."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lopt
+import tasks
+from meta_train import PES, LoptSystem, MetaObjective, MetaTrainer
+from meta_train.particles import map_particles
+
+RATE = 0.02
+OPTIMIZER = lopt.LOPTS["sgd_schedule"](
+    schedule="constant", learning_rate=RATE, momentum=0.0, learn_momentum=False
+)
+TASK = tasks.make("quadratic", dim=3)
+KEY = jax.random.key(0)
+
+
+def episode(system, num_steps, key=KEY):
+    """States and meta-losses of one episode."""
+    theta = system.init_theta(key)
+
+    def step(state, key):
+        state, loss = system.step(key, theta, state)
+        return state, (state, loss)
+
+    state = system.init(key, theta)
+    _, (states, losses) = jax.lax.scan(step, state, jax.random.split(key, num_steps))
+    return state, states, losses
+
+
+def test_a_step_is_what_optax_would_do():
+    state, states, losses = jax.jit(lambda: episode(LoptSystem(OPTIMIZER, TASK), 1))()
+    key_batch, key_loss, _ = jax.random.split(jax.random.split(KEY, 1)[0], 3)
+    batch = TASK.batch(key_batch, (), "train")
+    (loss, _), grads = jax.value_and_grad(TASK.loss, argnums=2, has_aux=True)(
+        key_loss, state.cfg, state.params, batch
+    )
+    tx = optax.sgd(RATE)
+    updates, _ = tx.update(grads, tx.init(state.params), state.params)
+    expected = optax.apply_updates(state.params, updates)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5), states.params, expected
+    )
+    np.testing.assert_allclose(losses[0], loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_final_objective_sums_to_the_last_loss(split):
+    objective = MetaObjective(kind="final", split=split, clip=None)
+    system = LoptSystem(OPTIMIZER, TASK, objective, num_steps=7)
+    _, states, losses = jax.jit(lambda: episode(system, 7))()
+    last = jax.tree.map(lambda leaf: leaf[-1], states)
+    expected = jax.jit(system._judge)(last.key_eval, last.cfg, last.params)
+    np.testing.assert_allclose(losses.sum() / 7, expected, rtol=1e-4)
+
+
+def test_validation_loss_is_that_after_the_step():
+    system = LoptSystem(OPTIMIZER, TASK, MetaObjective(split="valid", clip=None))
+    _, states, losses = jax.jit(lambda: episode(system, 1))()
+    key_judge = jax.random.split(jax.random.split(KEY, 1)[0], 3)[2]
+    params = jax.tree.map(lambda leaf: leaf[0], states.params)
+    np.testing.assert_allclose(losses[0], system._judge(key_judge, (), params), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("first", "clip", "normalize", "loss", "expected"),
+    [
+        (2.0, 2.0, False, 10.0, 4.0),
+        (2.0, 2.0, False, 3.0, 3.0),
+        (2.0, None, False, 10.0, 10.0),
+        (2.0, 2.0, True, 10.0, 2.0),
+        (-2.0, 2.0, False, 10.0, 0.0),
+        (2.0, 2.0, False, np.inf, np.inf),
+        (2.0, 2.0, False, np.nan, np.nan),
+    ],
+)
+def test_shape_bounds_and_normalises(first, clip, normalize, loss, expected):
+    objective = MetaObjective(clip=clip, normalize=normalize)
+    shaped = objective.shape(jnp.float32(loss), jnp.float32(first))
+    np.testing.assert_allclose(shaped, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "median"}, "objective.kind = 'median'; known: mean, final"),
+        ({"split": "test"}, "objective.split = 'test'; known: train, valid"),
+        ({"clip": 0.5}, "objective.clip = 0.5 must be at least 1"),
+    ],
+)
+def test_bad_objectives_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        MetaObjective(**fields)
+
+
+def test_final_objective_needs_a_horizon():
+    with pytest.raises(ValueError, match="needs num_steps"):
+        LoptSystem(OPTIMIZER, TASK, MetaObjective(kind="final"))
+
+
+@flax.struct.dataclass
+class CursedTask(tasks.Task):
+    """A quadratic of which some members have a loss that is not a number after a few steps."""
+
+    chance: Any
+
+    def sample(self, key):
+        return jax.random.uniform(key) < self.chance
+
+    def init(self, key, cfg):
+        return {"x": 1.0 + jax.random.normal(key, (4,)), "age": jnp.zeros(())}
+
+    def loss(self, key, cfg, params, batch):
+        loss = 0.5 * jnp.sum((params["x"] - batch) ** 2) - params["age"]
+        return jnp.where(cfg & (params["age"] > 0.1), jnp.nan, loss), {}
+
+    def batch(self, key, cfg, split):
+        return 0.1 * jax.random.normal(key, (4,))
+
+
+def test_meta_training_survives_a_task_that_turns_nan():
+    system = LoptSystem(OPTIMIZER, CursedTask(np.float32(0.125)), MetaObjective(clip=None))
+    trainer = MetaTrainer(
+        [system], PES(20, 5, num_pairs=4, std=0.05), optax.adam(0.05), steps_per_dispatch=60
+    )
+    state, records = trainer.step(trainer.init(KEY))
+    diverged = np.asarray(records["diverged"])
+    assert 0 < diverged.sum() < 60 * 8 / 2
+    assert np.isfinite(records["grad_norm"]).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.theta))
+
+
+def test_sequential_and_parallel_particles_agree(monkeypatch):
+    def run():
+        trainer = MetaTrainer(
+            [LoptSystem(OPTIMIZER, TASK)], PES(6, 4, num_pairs=3, std=0.05), optax.adam(0.1)
+        )
+        state, records = trainer.step(trainer.init(KEY))
+        return state.theta, records["grad_norm"]
+
+    sequential = run()
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
+    shapes = []
+    map_particles(lambda x: shapes.append(type(x)) or x, jnp.zeros(2))
+    parallel = run()
+    monkeypatch.undo()
+    jax.clear_caches()
+    assert "Batch" in shapes[0].__name__  # the switch was really thrown
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), sequential, parallel)
