@@ -69,9 +69,9 @@ def plot_comparison(rows: Sequence[Row], held_out: Mapping[str, object], path: P
         axes.set_title(f"{task} (held out)" if task in held_out else task, fontsize=10)
         axes.set_xlabel("inner step")
         axes.set_ylabel("training loss")
-        positive = [row.curve[np.isfinite(row.curve)] for row in members]
-        if all(len(curve) and curve.min() > 0 for curve in positive):
-            axes.set_yscale("log")
+        finite = [row.curve[np.isfinite(row.curve)] for row in members]
+        if all(len(curve) and curve.min() >= 0 and curve.max() > 0 for curve in finite):
+            axes.set_yscale("log", nonpositive="mask")  # a loss that rounds to 0 leaves a gap
         _finish(axes)
     for axes in grid.flat[len(by_task) :]:
         axes.set_axis_off()
