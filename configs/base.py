@@ -52,12 +52,12 @@ def get_config() -> ConfigDict:
     config.meta_optimizer = ConfigDict(
         {
             "name": "adam",
-            "learning_rate": 1e-2,  # its peak, where a schedule moves it
+            "learning_rate": 5e-3,  # its peak, where a schedule moves it
             # A long memory of the large gradients of the first meta-steps would only slow it down.
             "b2": 0.99,
             "schedule": {
                 "name": "cosine",  # down to the end; or "linear", "exponential", "constant"
-                "warmup_steps": 0,  # meta-steps of linear rise from 0
+                "warmup_fraction": 0.05,  # of meta_steps: linear rise from 0
                 "final_fraction": 0.05,  # of learning_rate, at the last meta-step
             },
             "clip_norm": _any(1.0),  # largest global norm of the meta-gradient; None: no limit

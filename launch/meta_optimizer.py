@@ -43,16 +43,16 @@ def make_schedule(
         section: ``config.meta_optimizer.schedule`` as a plain dict.
         meta_steps: the meta-step at which the final value is reached.
     """
-    name, warmup, fraction = (section[k] for k in ("name", "warmup_steps", "final_fraction"))
-    if not 0 <= warmup < meta_steps:
+    name, rise, fraction = (section[k] for k in ("name", "warmup_fraction", "final_fraction"))
+    if not 0 <= rise < 1:
         raise errors.UserError(
-            f"config.{_WHERE}.schedule.warmup_steps = {warmup} must be at least 0 and below "
-            f"meta_steps = {meta_steps}"
+            f"config.{_WHERE}.schedule.warmup_fraction = {rise} must be at least 0 and below 1"
         )
     if not 0 <= fraction <= 1:
         raise errors.UserError(
             f"config.{_WHERE}.schedule.final_fraction = {fraction} must be between 0 and 1"
         )
+    warmup = int(rise * meta_steps)
     decays = {
         "constant": lambda steps: optax.constant_schedule(learning_rate),
         "cosine": lambda steps: optax.cosine_decay_schedule(learning_rate, steps, fraction),

@@ -6,7 +6,7 @@ import pytest
 from launch.errors import UserError
 from launch.meta_optimizer import make_meta_optimizer, make_schedule
 
-SCHEDULE = {"name": "constant", "warmup_steps": 0, "final_fraction": 0.0}
+SCHEDULE = {"name": "constant", "warmup_fraction": 0.0, "final_fraction": 0.0}
 SECTION = {
     "name": "adam",
     "learning_rate": 0.1,
@@ -66,7 +66,7 @@ def test_is_the_optax_optimizer(section, expected):
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "linear", "exponential"])
 def test_schedule_rises_then_ends_at_its_final_fraction(name):
-    section = {"name": name, "warmup_steps": 10, "final_fraction": 0.1}
+    section = {"name": name, "warmup_fraction": 0.1, "final_fraction": 0.1}
     schedule = make_schedule(0.5, section, 100)
     values = np.array([schedule(step) for step in range(101)])
     np.testing.assert_allclose(values[:11], 0.05 * np.arange(11), atol=1e-6)
@@ -84,7 +84,7 @@ def test_schedule_rises_then_ends_at_its_final_fraction(name):
         ({"clip_norm": 0.0}, "clip_norm = 0.0 must be above 0"),
         ({"clip_value": "x"}, "clip_value = 'x'"),
         ({"schedule": {**SCHEDULE, "name": "cosin"}}, "did you mean 'cosine'?"),
-        ({"schedule": {**SCHEDULE, "warmup_steps": 10}}, "below meta_steps = 10"),
+        ({"schedule": {**SCHEDULE, "warmup_fraction": 1.0}}, "warmup_fraction = 1.0"),
         ({"schedule": {**SCHEDULE, "final_fraction": 2.0}}, "between 0 and 1"),
         ({"schedule": {**SCHEDULE, "name": "exponential"}}, "above 0"),
         ({"name": "chain"}, "transforms"),
