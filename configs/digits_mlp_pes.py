@@ -3,9 +3,9 @@
 Command: lopt meta-train --config=digits_mlp_pes --workdir=runs/digits_mlp_pes
 Machine: 2 cores of an AMD EPYC virtual machine, 67 GFLOP/s each on large matrix products.
 Minutes: 4 for a run of these sizes.
-Result: not yet measured with these settings. Runs with neighbouring ones (learning rates of 5e-3
-and 1e-2, 1,200 to 2,000 meta-steps) ended between 0.025 and 0.042 mean training loss; the best
-Adam of the grid has 0.031.
+Result: 0.0353 +- 0.0005 mean training loss over 1,000 steps; the best Adam of the grid has 0.0314,
+SGD with momentum 0.0383. Runs with neighbouring settings (learning rate 1e-2, 1,200 to 2,000
+meta-steps, two seeds) ended between 0.025 and 0.042: the spread is not under control yet.
 """
 
 from ml_collections import ConfigDict
