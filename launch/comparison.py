@@ -8,9 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from launch import workdir
-from meta_train.evaluation import Row
-
-LEARNED = "learned"
+from meta_train.evaluation import LEARNED, Row
 
 
 def best_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from launch.comparison import LEARNED, best_rows
-from meta_train.evaluation import Row
+from launch.comparison import best_rows
+from meta_train.evaluation import LEARNED, Row
 
 # Okabe and Ito's palette, with a line style each, so that it also reads in grey.
 _STYLES: tuple[dict[str, Any], ...] = (

@@ -20,6 +20,9 @@ from tasks.base import Task
 LEARNING_RATES: tuple[float, ...] = tuple(float(rate) for rate in np.logspace(-4, 0, 13))
 """The grid on which baselines are tuned: three rates per decade from 1e-4 to 1."""
 
+LEARNED = "learned"
+"""What the learned optimizer is called in the rows."""
+
 BASELINES: dict[str, Callable[[float | Array], optax.GradientTransformation]] = {
     "adam": lambda learning_rate: optax.adam(learning_rate),
     "sgd_momentum": lambda learning_rate: optax.sgd(learning_rate, momentum=0.9),
@@ -128,7 +131,7 @@ def compare(
     rows = []
     for name, task in tasks.items():
         curves = _learned_curves(task, theta, key, learned_optimizer, num_steps, num_seeds)
-        rows += _rows(name, "learned", [None], np.asarray(curves)[None])
+        rows += _rows(name, LEARNED, [None], np.asarray(curves)[None])
         for baseline in BASELINES:
             rates = jnp.asarray(learning_rates, jnp.float32)
             curves = _baseline_curves(task, rates, key, baseline, num_steps, num_seeds)
