@@ -76,6 +76,15 @@ def get_config() -> ConfigDict:
         }
     )
 
+    # Over which devices the particles are split.
+    config.devices = ConfigDict(
+        {
+            "backend": "shard_map",  # or "pmap": the same numbers
+            # None: all there are (on a CPU one per core) that divide the pairs evenly.
+            "count": _any(None),
+        }
+    )
+
     # Loss on fresh seeds with theta unperturbed; the best theta by it becomes bundle/.
     config.meta_validation = ConfigDict(
         {

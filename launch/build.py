@@ -7,7 +7,7 @@ import optax
 
 import meta_train
 import tasks as task_package
-from launch import errors, user_code
+from launch import devices, errors, user_code
 from launch.configuration import Config, look_up
 from launch.construct import check_fields, construct, parameters, plain
 from launch.meta_optimizer import make_meta_optimizer
@@ -174,6 +174,7 @@ def _make_trainer(
             meta_optimizer,
             weights=weights,
             steps_per_dispatch=fields["steps_per_dispatch"],
+            devices=devices.choose(fields["devices"], estimator.num_groups),
         )
     except ValueError as error:
         raise errors.UserError(f"config: {error}") from error

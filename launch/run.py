@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from launch import cache, configuration, loop, records, workdir
+from launch import cache, configuration, devices, loop, records, workdir
 from launch.build import Experiment, build
 from launch.configuration import Config
 from launch.progress import make_progress
@@ -28,6 +28,7 @@ def run(config: Config, folder: Path, writer: MetricWriter | None = None) -> Non
         UserError: a config that cannot be built; nothing was written then.
     """
     started = time.monotonic()
+    devices.prepare()
     cache.enable()
     experiment = build(config)
     workdir.write_json(folder / "config.json", config.to_dict())
@@ -47,7 +48,7 @@ def _run(
 ) -> None:
     keys = _Keys(config.seed)
     state = experiment.trainer.init(keys.training)
-    _show_start(config, folder, state.theta, writer)
+    _show_start(config, folder, experiment.trainer.devices.count, state.theta, writer)
     validator = Validator(
         experiment,
         keys.validation,
@@ -75,11 +76,21 @@ class _Keys:
 
     def __init__(self, seed: int) -> None:
         self.training = jax.random.key(seed)
-        self.validation = jax.random.fold_in(self.training, 1_000_001)
-        self.comparison = jax.random.fold_in(self.training, 1_000_002)
+
+    @property
+    def validation(self) -> jax.Array:
+        """Of the episodes of meta-validation."""
+        return jax.random.fold_in(self.training, 1_000_001)
+
+    @property
+    def comparison(self) -> jax.Array:
+        """Of the comparison that ends a run."""
+        return jax.random.fold_in(self.training, 1_000_002)
 
 
-def _show_start(config: Config, folder: Path, theta: Any, writer: MetricWriter) -> None:
+def _show_start(
+    config: Config, folder: Path, num_devices: int, theta: Any, writer: MetricWriter
+) -> None:
     from clu import parameter_overview, platform
 
     overview = parameter_overview.get_parameter_overview(theta, include_stats=False)
@@ -87,7 +98,7 @@ def _show_start(config: Config, folder: Path, theta: Any, writer: MetricWriter) 
     device = jax.devices()[0]
     print(f"meta-training {title} by {config.estimator.name}")
     print(overview)
-    print(f"on {jax.device_count()} x {device.device_kind}, into {folder}", flush=True)
+    print(f"on {num_devices} x {device.device_kind}, into {folder}", flush=True)
     writer.write_hparams(configuration.flat(config))
     platform.work_unit().set_task_status(f"meta-training {title}")
 
@@ -135,6 +146,7 @@ def _compare(
         num_steps,
         num_seeds=config.comparison.num_seeds,
         key=key,
+        devices=experiment.trainer.devices,
     )
     comparison.print_table(rows, num_steps, experiment.held_out)
     comparison.write(rows, folder)

@@ -51,6 +51,7 @@ class Validator:
             theta,
             self._key,
             self._num_seeds,
+            experiment.trainer.devices,
         )
         best = loss < self.best_loss
         if best:

@@ -43,12 +43,16 @@ def init_net(key: jax.Array, sizes: Sequence[int]) -> Net:
     Returns:
         ``w0, b0, w1, b1, ...``; biases are zero.
     """
+    layers = list(itertools.pairwise(sizes))
+    ends = np.cumsum([inputs * outputs for inputs, outputs in layers])
+    # One draw for all layers: every further one would compile for tenths of a second.
+    draw = jax.random.truncated_normal(key, -2.0, 2.0, (int(ends[-1]),), jnp.float32)
     net = {}
-    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        key_weights = jax.random.fold_in(key, layer)
-        draw = jax.random.truncated_normal(key_weights, -2.0, 2.0, (inputs, outputs), jnp.float32)
-        net[f"w{layer}"] = draw / math.sqrt(inputs)
-        net[f"b{layer}"] = jnp.zeros((outputs,), jnp.float32)
+    for i, ((inputs, outputs), part) in enumerate(
+        zip(layers, jnp.split(draw, ends[:-1]), strict=True)
+    ):
+        net[f"w{i}"] = part.reshape(inputs, outputs) / math.sqrt(inputs)
+        net[f"b{i}"] = jnp.zeros((outputs,), jnp.float32)
     return net
 
 

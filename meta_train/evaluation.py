@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from lopt.base import LearnedOptimizer
 from meta_train.horizons import Horizon
+from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
 from meta_train.particles import map_particles
 from meta_train.types import Theta, UnrolledSystem
 from meta_train.unroll import Clock, unroll
@@ -56,6 +57,7 @@ def meta_validate(
     theta: Theta,
     key: jax.Array,
     num_seeds: int,
+    devices: Devices = ONE_DEVICE,
 ) -> float:
     """J(theta) without perturbation: loss per inner step over whole episodes.
 
@@ -67,23 +69,27 @@ def meta_validate(
         key: the same key gives the same episodes, so that the values of two thetas differ by the
             thetas alone.
         num_seeds: episodes per system.
+        devices: over which the episodes are split.
 
     Returns:
         The weighted mean over systems; not finite where an episode diverged.
     """
-    return float(_meta_validate(tuple(systems), tuple(weights), horizon, theta, key, num_seeds))
+    devices = devices.fitting(num_seeds)
+    arrays = devices.place((tuple(systems), theta, key))
+    return float(_meta_validate(*arrays, tuple(weights), horizon, num_seeds, devices))
 
 
-@functools.partial(jax.jit, static_argnames=("weights", "horizon", "num_seeds"))
+@functools.partial(jax.jit, static_argnames=("weights", "horizon", "num_seeds", "devices"))
 def _meta_validate(
     systems: tuple[UnrolledSystem, ...],
-    weights: tuple[float, ...],
-    horizon: Horizon,
     theta: Theta,
     key: jax.Array,
+    weights: tuple[float, ...],
+    horizon: Horizon,
     num_seeds: int,
+    devices: Devices,
 ) -> Array:
-    def episode(system: UnrolledSystem, key: jax.Array) -> tuple[Array, Array]:
+    def episode(system: UnrolledSystem, theta: Theta, key: jax.Array) -> tuple[Array, Array]:
         key_init, key_unroll, key_horizon = jax.random.split(key, 3)
         length = horizon.sample(key_horizon, jnp.zeros((), jnp.int32))
         clock = Clock(jnp.zeros((), jnp.int32), length)
@@ -97,7 +103,7 @@ def _meta_validate(
     value = jnp.zeros(())
     for i, (system, weight) in enumerate(zip(systems, weights, strict=True)):
         keys = jax.random.split(jax.random.fold_in(key, i), num_seeds)
-        totals, lengths = map_particles(functools.partial(episode, system), keys)
+        totals, lengths = _map_seeds(episode, devices, system, theta, keys)
         value += weight * jnp.sum(totals) / jnp.sum(lengths)
     return value
 
@@ -111,6 +117,7 @@ def compare(
     key: jax.Array,
     num_seeds: int = 8,
     learning_rates: Sequence[float] = LEARNING_RATES,
+    devices: Devices = ONE_DEVICE,
 ) -> list[Row]:
     """Train every task with the learned optimizer, and with every baseline at every rate.
 
@@ -124,18 +131,22 @@ def compare(
         key: typed PRNG key of initial parameters and batches.
         num_seeds: training runs of each optimizer, at least 2.
         learning_rates: the grid for each baseline.
+        devices: over which the seeds are split.
 
     Returns:
         For each task one row of the learned optimizer, then one for each baseline and rate.
     """
+    devices = devices.fitting(num_seeds)
+    rates = jnp.asarray(learning_rates, jnp.float32)
+    theta, rates, keys = devices.place((theta, rates, jax.random.split(key, num_seeds)))
     rows = []
     for name, task in tasks.items():
-        curves = _learned_curves(task, theta, key, learned_optimizer, num_steps, num_seeds)
+        task = devices.place(task)
+        curves = _learned_curves(task, theta, keys, learned_optimizer, num_steps, devices)
         rows += _rows(name, LEARNED, [None], np.asarray(curves)[None])
         for baseline in BASELINES:
-            rates = jnp.asarray(learning_rates, jnp.float32)
-            curves = _baseline_curves(task, rates, key, baseline, num_steps, num_seeds)
-            rows += _rows(name, baseline, learning_rates, np.asarray(curves))
+            curves = _baseline_curves(task, rates, keys, baseline, num_steps, devices)
+            rows += _rows(name, baseline, learning_rates, np.asarray(curves).swapaxes(0, 1))
     return rows
 
 
@@ -165,37 +176,54 @@ def _rows(
     ]
 
 
-@functools.partial(jax.jit, static_argnames=("learned_optimizer", "num_steps", "num_seeds"))
+@functools.partial(jax.jit, static_argnames=("learned_optimizer", "num_steps", "devices"))
 def _learned_curves(
     task: Task,
     theta: Theta,
-    key: jax.Array,
+    keys: jax.Array,
     learned_optimizer: LearnedOptimizer,
     num_steps: int,
-    num_seeds: int,
+    devices: Devices,
 ) -> Float[Array, "seeds T"]:
-    optimizer = learned_optimizer.bind(theta, num_steps)
-    train = functools.partial(_train, task, optimizer, num_steps)
-    return map_particles(train, jax.random.split(key, num_seeds))
+    def train(task: Task, theta: Theta, key: jax.Array) -> Array:
+        return _train(task, learned_optimizer.bind(theta, num_steps), num_steps, key)
+
+    return _map_seeds(train, devices, task, theta, keys)
 
 
-@functools.partial(jax.jit, static_argnames=("baseline", "num_steps", "num_seeds"))
+@functools.partial(jax.jit, static_argnames=("baseline", "num_steps", "devices"))
 def _baseline_curves(
     task: Task,
-    learning_rates: Float[Array, " rates"],
-    key: jax.Array,
+    rates: Float[Array, " rates"],
+    keys: jax.Array,
     baseline: str,
     num_steps: int,
-    num_seeds: int,
-) -> Float[Array, "rates seeds T"]:
+    devices: Devices,
+) -> Float[Array, "seeds rates T"]:
     """The whole grid as one program."""
-    keys = jax.random.split(key, num_seeds)
 
-    def tuned(learning_rate: Array) -> Array:
-        optimizer = BASELINES[baseline](learning_rate)
-        return map_particles(functools.partial(_train, task, optimizer, num_steps), keys)
+    def train(task: Task, rates: Array, key: jax.Array) -> Array:
+        return map_particles(
+            lambda rate: _train(task, BASELINES[baseline](rate), num_steps, key), rates
+        )
 
-    return map_particles(tuned, learning_rates)
+    return _map_seeds(train, devices, task, rates, keys)
+
+
+def _map_seeds(
+    fn: Callable[[Any, Any, jax.Array], Any],
+    devices: Devices,
+    subject: Any,
+    parameters: Any,
+    keys: jax.Array,
+) -> Any:
+    """``fn(subject, parameters, key)`` for every key, split over devices."""
+
+    def of_device(subject: Any, parameters: Any, keys: jax.Array) -> Any:
+        return map_particles(lambda key: fn(subject, parameters, key), keys)
+
+    specs = (REPLICATED, REPLICATED, SPLIT)
+    return map_over_devices(of_device, devices, specs, SPLIT)(subject, parameters, keys)
 
 
 def _train(

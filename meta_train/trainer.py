@@ -6,12 +6,14 @@ This is the one place where meta-training is compiled.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
 from meta_train.types import (
     EstimatorState,
     GradientEstimator,
@@ -21,6 +23,9 @@ from meta_train.types import (
 )
 
 Records = dict[str, Array]
+
+_WHOLE: Any = REPLICATED
+_STATE_SPECS: Any = MetaState(_WHOLE, _WHOLE, _WHOLE, _WHOLE, estimator_states=SPLIT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +40,11 @@ class MetaTrainer:
             alike.
         steps_per_dispatch: meta-steps in one compiled call; above 1 where a meta-step is so
             short that starting it would show.
+        devices: over which the particles of every system are split.
 
     Raises:
-        ValueError: for no systems, or weights that do not fit them.
+        ValueError: for no systems, weights that do not fit them, or devices over which the
+            estimator's groups cannot be split evenly.
 
     Example:
         >>> trainer = MetaTrainer(systems, PES(1000, 20), optax.adam(1e-3))  # doctest: +SKIP
@@ -50,12 +57,18 @@ class MetaTrainer:
     meta_optimizer: optax.GradientTransformation
     weights: Sequence[float] | None = None
     steps_per_dispatch: int = 1
+    devices: Devices = ONE_DEVICE
 
     def __post_init__(self) -> None:
         if not self.systems:
             raise ValueError("MetaTrainer needs at least one system.")
         if self.steps_per_dispatch < 1:
             raise ValueError(f"steps_per_dispatch = {self.steps_per_dispatch} must be at least 1.")
+        if self.estimator.num_groups % self.devices.count:
+            raise ValueError(
+                f"{self.estimator.num_groups} groups of particles cannot be split evenly over "
+                f"{self.devices.count} devices; choose a number of pairs that is a multiple of it."
+            )
         weights = self.weights
         if weights is None:
             return
@@ -79,10 +92,13 @@ class MetaTrainer:
             key: typed PRNG key of the whole run.
             theta: initial meta-parameters; None asks the first system for them.
         """
-        key_theta, key_run = jax.random.split(key)
-        if theta is None:
-            theta = self.systems[0].init_theta(key_theta)
-        return _init(tuple(self.systems), key_run, theta, self.estimator, self.meta_optimizer)
+        return _init(
+            tuple(self.systems), key, theta, self.estimator, self.meta_optimizer, self.devices
+        )
+
+    def place(self, state: MetaState) -> MetaState:
+        """Put a state where the meta-step wants it: particles split, everything else whole."""
+        return self.devices.place(state, _STATE_SPECS)
 
     def step(self, state: MetaState) -> tuple[MetaState, Records]:
         """Take ``steps_per_dispatch`` meta-steps; ``state`` is donated and must not be reused.
@@ -93,36 +109,48 @@ class MetaTrainer:
             something, else averaged with the systems' weights).
         """
         return _steps(
-            tuple(self.systems),
+            self._placed_systems,
             state,
             self.estimator,
             self.meta_optimizer,
             self.shares,
             self.steps_per_dispatch,
+            self.devices,
         )
 
+    @functools.cached_property
+    def _placed_systems(self) -> tuple[UnrolledSystem, ...]:
+        """The systems with their data on every device."""
+        return self.devices.place(tuple(self.systems))
 
-@functools.partial(jax.jit, static_argnames=("estimator", "meta_optimizer"))
+
+@functools.partial(jax.jit, static_argnames=("estimator", "meta_optimizer", "devices"))
 def _init(
     systems: tuple[UnrolledSystem, ...],
     key: jax.Array,
-    theta: Theta,
+    theta: Theta | None,
     estimator: GradientEstimator,
     meta_optimizer: optax.GradientTransformation,
+    devices: Devices,
 ) -> MetaState:
-    key_estimators, key_run = jax.random.split(key)
+    key_theta, key_run, key_estimators = jax.random.split(key, 3)
+    if theta is None:
+        theta = systems[0].init_theta(key_theta)
     states = tuple(
         estimator.init(system, jax.random.fold_in(key_estimators, i), theta)
         for i, system in enumerate(systems)
     )
     # A copy, so that donating the state at the first step leaves the caller's theta alone.
     theta = jax.tree.map(jnp.copy, theta)
-    return MetaState(jnp.zeros((), jnp.int32), key_run, theta, meta_optimizer.init(theta), states)
+    assert theta is not None
+    meta_opt_state = meta_optimizer.init(theta)
+    state = MetaState(jnp.zeros((), jnp.int32), key_run, theta, meta_opt_state, states)
+    return devices.constrain(state, _STATE_SPECS)
 
 
 @functools.partial(
     jax.jit,
-    static_argnames=("estimator", "meta_optimizer", "shares", "num_steps"),
+    static_argnames=("estimator", "meta_optimizer", "shares", "num_steps", "devices"),
     donate_argnames=("state",),
 )
 def _steps(
@@ -132,20 +160,37 @@ def _steps(
     meta_optimizer: optax.GradientTransformation,
     shares: tuple[float, ...],
     num_steps: int,
+    devices: Devices,
 ) -> tuple[MetaState, Records]:
-    def meta_step(state: MetaState, _: None) -> tuple[MetaState, Records]:
-        key = jax.random.fold_in(state.key, state.meta_step)
-        grad, records, estimator_states = _weighted_estimate(
-            systems, key, state.theta, state.estimator_states, estimator, shares
-        )
-        updates, meta_opt_state = meta_optimizer.update(grad, state.meta_opt_state, state.theta)
-        theta = optax.apply_updates(state.theta, updates)
-        next_state = MetaState(
-            state.meta_step + 1, state.key, theta, meta_opt_state, estimator_states
-        )
-        return next_state, records
+    def steps(systems: tuple[UnrolledSystem, ...], state: MetaState) -> tuple[MetaState, Records]:
+        take_step = functools.partial(_step, systems, estimator, meta_optimizer, shares)
+        return jax.lax.scan(lambda state, _: take_step(state), state, length=num_steps)
 
-    return jax.lax.scan(meta_step, state, length=num_steps)
+    mapped = map_over_devices(
+        steps,
+        devices,
+        in_specs=(REPLICATED, _STATE_SPECS),
+        out_specs=(_STATE_SPECS, REPLICATED),
+    )
+    return mapped(systems, state)
+
+
+def _step(
+    systems: tuple[UnrolledSystem, ...],
+    estimator: GradientEstimator,
+    meta_optimizer: optax.GradientTransformation,
+    shares: tuple[float, ...],
+    state: MetaState,
+) -> tuple[MetaState, Records]:
+    """One meta-step, with the particles of one device."""
+    key = jax.random.fold_in(state.key, state.meta_step)
+    grad, records, estimator_states = _weighted_estimate(
+        systems, key, state.theta, state.estimator_states, estimator, shares
+    )
+    updates, meta_opt_state = meta_optimizer.update(grad, state.meta_opt_state, state.theta)
+    theta = optax.apply_updates(state.theta, updates)
+    next_state = MetaState(state.meta_step + 1, state.key, theta, meta_opt_state, estimator_states)
+    return next_state, records
 
 
 def _weighted_estimate(

@@ -20,7 +20,9 @@ Theta = Any
 State = Any
 """State of one unrolled system: a pytree of arrays with a structure that never changes."""
 EstimatorState = Any
-"""What an estimator carries between meta-steps: particles, accumulators, clocks."""
+"""What an estimator carries between meta-steps: particles, accumulators, clocks.
+
+Every leaf has a leading axis of ``num_groups``, the axis that is split over devices."""
 
 
 class UnrolledSystem(abc.ABC):
@@ -70,6 +72,15 @@ class GradientEstimator(abc.ABC):
 
     unbiased: ClassVar[bool]
     """Whether the expectation of one estimate is exactly the gradient of the smoothed J."""
+
+    @property
+    def num_groups(self) -> int:
+        """Particles or groups of them that may run on different devices; 1: none may.
+
+        Above 1, ``estimate`` meets the groups of one device alone and must reduce over all of
+        them with ``meta_train.parallel.sum_over_devices``.
+        """
+        return 1
 
     @abc.abstractmethod
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> EstimatorState:

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from meta_train.horizons import Horizon, make_horizon
+from meta_train.parallel import sum_over_devices
 from meta_train.types import Estimate, GradientEstimator, Theta
 
 
@@ -68,6 +69,20 @@ class EpisodicEstimator(GradientEstimator):
         return self.episodes.is_ragged(self.steps_per_truncation)
 
 
+class EpisodeState(NamedTuple):
+    """What a group carries between meta-steps where every estimate is a whole episode."""
+
+    global_index: Int[Array, ""]
+    """Over all devices, the source of the group's keys."""
+    meta_step: Int[Array, ""]
+
+
+def episode_states(num_groups: int) -> EpisodeState:
+    """The states of all groups before the first meta-step, with a leading axis."""
+    indices = jnp.arange(num_groups, dtype=jnp.int32)
+    return EpisodeState(indices, jnp.zeros_like(indices))
+
+
 class ParticleKeys(NamedTuple):
     """Random keys of one particle, or pair, in one meta-step, named by use."""
 
@@ -112,8 +127,20 @@ def contribution(
     return Contribution(coefficient, direction, losses, live_steps, healthy)
 
 
-def combine(all_contributions: Contribution, theta: Theta, scale: Array | float) -> Estimate:
-    """Average the healthy contributions (leading axis: pairs or particles) into an estimate.
+class _Sums(NamedTuple):
+    """Sums over all groups of a run."""
+
+    healthy: Int[Array, ""]
+    grad: Float[Array, " P"]
+    squared_norm: Float[Array, ""]
+    loss: Float[Array, ""]
+    loss_steps: Int[Array, ""]
+    inner_steps: Int[Array, ""]
+    diverged: Int[Array, ""]
+
+
+def combine(contributions: Contribution, theta: Theta) -> Estimate:
+    """Average the healthy contributions of all devices into an estimate.
 
     Unhealthy ones are left out of numerator and denominator alike. Metrics: "diverged", the
     number of particles whose loss (or derivative) is not finite; "snr", the squared norm of the
@@ -122,25 +149,36 @@ def combine(all_contributions: Contribution, theta: Theta, scale: Array | float)
     all particles.
 
     Args:
-        all_contributions: stacked contributions.
+        contributions: stacked contributions of this device's groups.
         theta: gives the gradient its structure.
-        scale: factor on every contribution.
     """
-    healthy = all_contributions.healthy
-    count = jnp.sum(healthy)
-    coefficients = jnp.where(healthy, all_contributions.coefficient, 0.0) * scale
-    directions = jnp.where(healthy[:, None], all_contributions.direction, 0.0)
-    mean = coefficients @ directions / jnp.maximum(count, 1)
-    squares = jnp.sum(coefficients**2 * jnp.sum(directions**2, axis=1))
-    squared_error = (squares - count * jnp.sum(mean**2)) / (count * (count - 1.0))
-
-    losses = jnp.where(healthy[:, None], all_contributions.losses, 0.0)
-    partners = losses.shape[1]
-    steps = jnp.sum(jnp.where(healthy, all_contributions.live_steps, 0)) * partners
-    not_finite = jnp.sum(~jnp.isfinite(all_contributions.losses), axis=1)
+    sums = sum_over_devices(_sums(contributions))
+    mean = sums.grad / jnp.maximum(sums.healthy, 1)
+    squared_norm = jnp.sum(mean**2)
+    squared_error = (sums.squared_norm - sums.healthy * squared_norm) / (
+        sums.healthy * (sums.healthy - 1.0)
+    )
     metrics = {
-        "diverged": jnp.sum(jnp.where(healthy, 0, jnp.maximum(not_finite, 1))),
-        "snr": jnp.sum(mean**2) / squared_error,
-        "inner_steps": jnp.sum(all_contributions.live_steps) * partners,
+        "diverged": sums.diverged,
+        "snr": squared_norm / squared_error,
+        "inner_steps": sums.inner_steps,
     }
-    return Estimate(ravel_pytree(theta)[1](mean), jnp.sum(losses) / steps, metrics)
+    return Estimate(ravel_pytree(theta)[1](mean), sums.loss / sums.loss_steps, metrics)
+
+
+def _sums(contributions: Contribution) -> _Sums:
+    healthy = contributions.healthy
+    coefficients = jnp.where(healthy, contributions.coefficient, 0.0)
+    directions = jnp.where(healthy[:, None], contributions.direction, 0.0)
+    losses = contributions.losses
+    partners = losses.shape[1]
+    not_finite = jnp.sum(~jnp.isfinite(losses), axis=1)
+    return _Sums(
+        healthy=jnp.sum(healthy),
+        grad=coefficients @ directions,
+        squared_norm=jnp.sum(coefficients**2 * jnp.sum(directions**2, axis=1)),
+        loss=jnp.sum(jnp.where(healthy[:, None], losses, 0.0)),
+        loss_steps=jnp.sum(jnp.where(healthy, contributions.live_steps, 0)) * partners,
+        inner_steps=jnp.sum(contributions.live_steps) * partners,
+        diverged=jnp.sum(jnp.where(healthy, 0, jnp.maximum(not_finite, 1))),
+    )

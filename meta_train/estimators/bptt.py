@@ -6,33 +6,27 @@
 """
 
 import dataclasses
-import functools
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from meta_train.estimators.antithetic import draw_perturbation
 from meta_train.estimators.base import (
     Contribution,
+    EpisodeState,
     EpisodicEstimator,
     combine,
     contribution,
+    episode_states,
     particle_keys,
 )
 from meta_train.particles import map_particles
 from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, unroll
-
-
-class BPTTState(NamedTuple):
-    """Nothing outlives an estimate but the count of meta-steps."""
-
-    meta_step: Int[Array, ""]
-
 
 Carry = tuple[Clock, State]
 
@@ -66,25 +60,27 @@ class BPTT(EpisodicEstimator):
     def steps_per_truncation(self) -> int:
         return self.truncation_length or math.isqrt(self.episodes.max - 1) + 1
 
-    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> BPTTState:
+    @property
+    def num_groups(self) -> int:
+        return 2 * self.num_pairs
+
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> EpisodeState:
         del system, key, theta
-        return BPTTState(jnp.zeros((), jnp.int32))
+        return episode_states(self.num_groups)
 
     def estimate(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: BPTTState
-    ) -> tuple[Estimate, BPTTState]:
-        episode = functools.partial(self._episode, system, key, theta, state.meta_step)
-        contributions = map_particles(episode, jnp.arange(2 * self.num_pairs, dtype=jnp.int32))
-        scale = 1.0 / self.episodes.mean(state.meta_step)
-        return combine(contributions, theta, scale), BPTTState(state.meta_step + 1)
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: EpisodeState
+    ) -> tuple[Estimate, EpisodeState]:
+        contributions = map_particles(lambda group: self._episode(system, key, theta, group), state)
+        return combine(contributions, theta), state._replace(meta_step=state.meta_step + 1)
 
     def _episode(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, meta_step: Array, index: Array
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, group: EpisodeState
     ) -> Contribution:
-        keys = particle_keys(key, index)
+        keys = particle_keys(key, group.global_index)
         flat, unravel = ravel_pytree(theta)
         eps = draw_perturbation(keys.perturbation, theta, self.std)
-        start = Clock(jnp.zeros((), jnp.int32), self.episodes.sample(keys.horizon, meta_step))
+        start = Clock(jnp.zeros((), jnp.int32), self.episodes.sample(keys.horizon, group.meta_step))
 
         def loss(flat: Array) -> Array:
             theta = unravel(flat)
@@ -92,7 +88,8 @@ class BPTT(EpisodicEstimator):
             return self._unroll(system, keys.unroll, theta, state, start)
 
         total, grad = jax.value_and_grad(loss)(flat + eps)
-        return contribution(jnp.ones(()), grad, total[None], start.horizon)
+        scale = jnp.asarray(1.0 / self.episodes.mean(group.meta_step))
+        return contribution(scale, grad, total[None], start.horizon)
 
     def _unroll(
         self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: State, start: Clock

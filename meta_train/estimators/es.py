@@ -7,11 +7,11 @@
 
 import dataclasses
 import functools
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from meta_train.estimators.antithetic import (
     antithetic,
@@ -21,9 +21,11 @@ from meta_train.estimators.antithetic import (
 )
 from meta_train.estimators.base import (
     Contribution,
+    EpisodeState,
     EpisodicEstimator,
     combine,
     contribution,
+    episode_states,
     particle_keys,
 )
 from meta_train.particles import map_particles
@@ -31,12 +33,6 @@ from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, unroll
 
 Carry = tuple[Clock, State, Float[Array, "2"]]
-
-
-class ESState(NamedTuple):
-    """Nothing outlives an estimate but the count of meta-steps."""
-
-    meta_step: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,25 +53,27 @@ class ES(EpisodicEstimator):
 
     unbiased: ClassVar[bool] = True
 
-    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> ESState:
+    @property
+    def num_groups(self) -> int:
+        return self.num_pairs
+
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> EpisodeState:
         del system, key, theta
-        return ESState(jnp.zeros((), jnp.int32))
+        return episode_states(self.num_groups)
 
     def estimate(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: ESState
-    ) -> tuple[Estimate, ESState]:
-        episode = functools.partial(self._episode, system, key, theta, state.meta_step)
-        contributions = map_particles(episode, jnp.arange(self.num_pairs, dtype=jnp.int32))
-        scale = 1.0 / self.episodes.mean(state.meta_step)
-        return combine(contributions, theta, scale), ESState(state.meta_step + 1)
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: EpisodeState
+    ) -> tuple[Estimate, EpisodeState]:
+        contributions = map_particles(lambda group: self._episode(system, key, theta, group), state)
+        return combine(contributions, theta), state._replace(meta_step=state.meta_step + 1)
 
     def _episode(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, meta_step: Array, index: Array
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, group: EpisodeState
     ) -> Contribution:
-        keys = particle_keys(key, index)
+        keys = particle_keys(key, group.global_index)
         eps = draw_perturbation(keys.perturbation, theta, self.std)
         thetas = antithetic(theta, eps)
-        horizon = self.episodes.sample(keys.horizon, meta_step)
+        horizon = self.episodes.sample(keys.horizon, group.meta_step)
         length = self.steps_per_truncation
 
         def truncation(carry: Carry) -> Carry:
@@ -98,4 +96,5 @@ class ES(EpisodicEstimator):
             truncation,
             (start, states, jnp.zeros((2,))),
         )
-        return contribution(loss_difference(losses, self.std), eps, losses, clock.t)
+        coefficient = loss_difference(losses, self.std) / self.episodes.mean(group.meta_step)
+        return contribution(coefficient, eps, losses, clock.t)

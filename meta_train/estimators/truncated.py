@@ -13,6 +13,7 @@ unbiased sample of the episode. It costs about as much as T / (2 K) meta-steps, 
 
 import abc
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -38,19 +39,12 @@ class Group(NamedTuple):
 
     global_index: Int[Array, ""]
     """Over all devices, the source of the group's keys."""
+    meta_step: Int[Array, ""]
     clock: Clock
     past: Int[Array, ""]
     """Truncations of the first episode to run before the first estimate; 0 ever after."""
     carry: Carry
     """System states, accumulators: what the estimator needs."""
-
-
-class GroupsState(NamedTuple):
-    """All groups of a run."""
-
-    meta_step: Int[Array, ""]
-    groups: Group
-    """With a leading axis num_groups."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,34 +66,25 @@ class TruncatedEstimator(EpisodicEstimator):
     ) -> tuple[Carry, Contribution]:
         """Run one group for K inner steps; where ``clock.t`` is 0, from a new initial state."""
 
-    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> GroupsState:
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         carry = self.blank(system, theta)
 
         def start(index: Array) -> Group:
             clock, past = self._first_clock(key, index)
-            return Group(index, clock, past, carry)
+            return Group(index, jnp.zeros((), jnp.int32), clock, past, carry)
 
-        groups = jax.vmap(start)(jnp.arange(self.num_groups, dtype=jnp.int32))
-        return GroupsState(jnp.zeros((), jnp.int32), groups)
+        return jax.vmap(start)(jnp.arange(self.num_groups, dtype=jnp.int32))
 
     def estimate(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: GroupsState
-    ) -> tuple[Estimate, GroupsState]:
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
+    ) -> tuple[Estimate, Group]:
         groups, contributions = map_particles(
-            lambda group: self._advance(system, key, theta, state.meta_step, group), state.groups
+            lambda group: self._advance(system, key, theta, group), state
         )
-        truncations = self.episodes.mean_truncations(self.steps_per_truncation, state.meta_step)
-        # Sum of losses / K, times K E[ceil(T / K)] / E[T]: the unit of J, loss per inner step.
-        scale = truncations / self.episodes.mean(state.meta_step)
-        return combine(contributions, theta, scale), GroupsState(state.meta_step + 1, groups)
+        return combine(contributions, theta), groups
 
     def _advance(
-        self,
-        system: UnrolledSystem,
-        key: jax.Array,
-        theta: Theta,
-        meta_step: Array,
-        group: Group,
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, group: Group
     ) -> tuple[Group, Contribution]:
         """Run what lies in the past, then the truncation that counts.
 
@@ -110,9 +95,9 @@ class TruncatedEstimator(EpisodicEstimator):
         def truncation(carry: tuple[Group, Contribution]) -> tuple[Group, Contribution]:
             group, _ = carry
             keys = particle_keys(key, group.global_index, group.past)
-            result, contribution = self.truncation(system, keys, theta, group.clock, group.carry)
-            clock = self._next_clock(keys.horizon, meta_step, group.clock, contribution.healthy)
-            return Group(group.global_index, clock, group.past - 1, result), contribution
+            result, part = self.truncation(system, keys, theta, group.clock, group.carry)
+            clock = self._next_clock(keys.horizon, group.meta_step, group.clock, part.healthy)
+            return group._replace(clock=clock, past=group.past - 1, carry=result), part
 
         shapes = jax.eval_shape(
             self.truncation,
@@ -123,21 +108,30 @@ class TruncatedEstimator(EpisodicEstimator):
             group.carry,
         )[1]
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        group, contribution = jax.lax.while_loop(
+        group, part = jax.lax.while_loop(
             lambda carry: carry[0].past >= 0, truncation, (group, nothing)
         )
-        return group._replace(past=jnp.zeros((), jnp.int32)), contribution
+        coefficient = part.coefficient * self._scale(group.meta_step)
+        group = group._replace(meta_step=group.meta_step + 1, past=jnp.zeros((), jnp.int32))
+        return group, part._replace(coefficient=coefficient)
+
+    def _scale(self, meta_step: Array) -> Array | float:
+        """Sum of losses / K, times K E[ceil(T / K)] / E[T]: the unit of J, loss per inner step."""
+        truncations = self.episodes.mean_truncations(self.steps_per_truncation, meta_step)
+        return truncations / self.episodes.mean(meta_step)
 
     def _first_clock(self, key: jax.Array, index: Int[Array, ""]) -> tuple[Clock, Int[Array, ""]]:
         """The clock at the start of the first episode, and its age in truncations.
 
         Ages are drawn by systematic sampling, with one random offset for all groups: each is
-        uniform over the episode's truncations, together they cover it evenly.
+        uniform over the episode's truncations, together they cover it evenly. Neighbours are far
+        apart in age, so that every device has about as much past to run.
         """
         key_horizon, key_offset = jax.random.split(key)
         length = self.steps_per_truncation
         horizon = self.episodes.sample_running(jax.random.fold_in(key_horizon, index), length)
-        phase = (index + jax.random.uniform(key_offset)) / self.num_groups % 1.0
+        place = index * _stride(self.num_groups) % self.num_groups
+        phase = (place + jax.random.uniform(key_offset)) / self.num_groups
         truncations = -(-horizon // length)
         age = jnp.minimum((phase * truncations).astype(jnp.int32), truncations - 1)
         return Clock(jnp.zeros((), jnp.int32), horizon), age
@@ -150,3 +144,9 @@ class TruncatedEstimator(EpisodicEstimator):
         fresh = Clock(jnp.zeros((), jnp.int32), self.episodes.sample(key, meta_step + 1))
         ended = (moved.t >= moved.horizon) | ~healthy
         return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, moved)
+
+
+def _stride(size: int) -> int:
+    """A step that visits all of range(size) in turn, near the golden section of it."""
+    coprime = [step for step in range(1, size + 1) if math.gcd(step, size) == 1]
+    return min(coprime, key=lambda step: abs(step - 0.618 * size))

@@ -56,7 +56,7 @@ def test_agrees_with_a_loop_only_numpy_pes_over_whole_episodes():
     flat, unravel = ravel_pytree(THETA)
     theta = np.asarray(flat, np.float64)
     state = jax.jit(lambda key: pes.init(SYSTEM, key, THETA))(jax.random.key(3))
-    ages = [int(past) for past in state.groups.past]
+    ages = [int(past) for past in state.past]
     assert sorted(ages) == [0, 1, 2]  # the clocks are staggered over the three truncations
     particles = [[{"t": 0, "past": age}, {"t": 0}] for age in ages]
     estimate = jax.jit(lambda key, theta, state: pes.estimate(SYSTEM, key, theta, state))

@@ -1,0 +1,70 @@
+"""Run with eight CPU devices in a process of its own by test_parallel.py; prints JSON."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+import lopt
+import tasks
+from meta_train import ESTIMATORS, MetaTrainer
+from meta_train.evaluation import compare, meta_validate
+from meta_train.horizons import ConstantHorizon
+from meta_train.parallel import Devices
+from tests.meta_train.linear_system import SYSTEM, THETA
+
+HORIZON = ConstantHorizon(18)
+
+
+def layouts() -> list[Devices]:
+    """One device, then several in both ways."""
+    several = [Devices(n, backend) for backend in ("shard_map", "pmap") for n in (2, 4, 8)]
+    return [Devices(1), *several]
+
+
+def meta_train(name: str, devices: Devices, meta_steps: int) -> dict:
+    """Theta after some meta-steps, and the first meta-gradient's norm."""
+    pairs = 4 if name == "truncated_bptt" else 8
+    estimator = ESTIMATORS[name](HORIZON, truncation_length=5, num_pairs=pairs, std=0.1)
+    meta_optimizer = optax.adam(1e-2)
+    trainer = MetaTrainer(
+        [SYSTEM], estimator, meta_optimizer, steps_per_dispatch=meta_steps, devices=devices
+    )
+    state, records = trainer.step(trainer.init(jax.random.key(0), THETA))
+    theta = np.asarray(ravel_pytree(jax.device_get(state.theta))[0])
+    return {"theta": theta.tolist(), "grad_norm": float(records["grad_norm"][0])}
+
+
+def evaluate(devices: Devices) -> dict:
+    """Meta-validation and comparison with their seeds split."""
+    key, optimizer = jax.random.key(1), lopt.LOPTS["sgd_schedule"]()
+    value = meta_validate([SYSTEM], [1.0], HORIZON, THETA, key, 8, devices)
+    rows = compare(
+        optimizer,
+        optimizer.init(key),
+        {"quadratic": tasks.make("quadratic", dim=4)},
+        10,
+        key=key,
+        num_seeds=8,
+        learning_rates=(0.1, 1.0),
+        devices=devices,
+    )
+    return {"meta_valid_loss": value, "mean_losses": [row.mean_loss for row in rows]}
+
+
+def main() -> None:
+    meta_steps = int(sys.argv[1])
+    results = {
+        name: {f"{layout.backend} {layout.count}": meta_train(name, layout, meta_steps) for layout in layouts()}
+        for name in sys.argv[2:]
+    }
+    few = [Devices(1), Devices(8), Devices(2, "pmap")]
+    results["evaluation"] = {f"{layout.backend} {layout.count}": evaluate(layout) for layout in few}
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The same run on one device and on several, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from tests.meta_train.linear_system import SYSTEM
+
+from meta_train import PES, MetaTrainer
+from meta_train.parallel import Devices
+
+PROGRAM = Path(__file__).parent / "devices_program.py"
+NAMES = ("pes", "nres", "truncated_bptt", "es")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def results():
+    """Results by estimator and layout, from a process with eight devices."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8"
+        " --xla_llvm_disable_expensive_passes=true",
+    }
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "50", *NAMES],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("backend", ["shard_map", "pmap"])
+@pytest.mark.parametrize("name", NAMES)
+def test_theta_is_the_same_on_any_number_of_devices(results, name, backend):
+    one = results[name]["shard_map 1"]
+    for count in (2, 4, 8):
+        several = results[name][f"{backend} {count}"]
+        np.testing.assert_allclose(several["theta"], one["theta"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pes", "truncated_bptt"])
+def test_the_gradient_keeps_its_scale(results, name):
+    """Adam hides a gradient that is eight times too large; its norm does not."""
+    norms = {layout: result["grad_norm"] for layout, result in results[name].items()}
+    one = norms.pop("shard_map 1")
+    assert len(norms) == 6
+    np.testing.assert_allclose(list(norms.values()), one, rtol=1e-4)
+
+
+def test_evaluation_is_the_same_on_any_number_of_devices(results):
+    one = results["evaluation"].pop("shard_map 1")
+    for several in results["evaluation"].values():
+        np.testing.assert_allclose(several["meta_valid_loss"], one["meta_valid_loss"], rtol=1e-5)
+        np.testing.assert_allclose(several["mean_losses"], one["mean_losses"], rtol=1e-5)
+
+
+def test_devices_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match=rf"only {jax.device_count()} of platform cpu"):
+        Devices(jax.device_count() + 1)
+    with pytest.raises(ValueError, match="must be one of shard_map, pmap"):
+        Devices(1, "pjit")
+
+
+def test_groups_that_cannot_be_split_are_refused():
+    class Three(Devices):
+        def __post_init__(self):
+            """As on a machine with three devices."""
+
+    with pytest.raises(ValueError, match="cannot be split evenly over 3 devices"):
+        MetaTrainer([SYSTEM], PES(6, 2), optax.sgd(1.0), devices=Three(3))
+
+
+@pytest.mark.parametrize(("size", "count"), [(8, 8), (12, 6), (7, 7), (9, 3), (11, 1), (1, 1)])
+def test_fitting_takes_the_largest_number_that_divides(size, count):
+    class Eight(Devices):
+        def __post_init__(self):
+            """As on a machine with eight devices."""
+
+    assert Eight(8).fitting(size).count == count
