@@ -76,6 +76,22 @@ def get_config() -> ConfigDict:
         }
     )
 
+    # Meta-steps that change nothing: no finite meta-loss or meta-gradient, or too large a one.
+    config.bad_steps = ConfigDict(
+        {
+            "max_grad_norm": _any(1e6),  # None: any finite norm is good
+            "max_in_a_row": 50,  # the run stops after so many; its last good checkpoint stays
+        }
+    )
+
+    # The state of the run, from which the same command goes on where it was stopped.
+    config.checkpoint = ConfigDict(
+        {
+            "every_steps": 100,  # meta-steps; 0: only at the end and when stopped by a signal
+            "keep_latest": 2,  # besides these the one with the best meta-validation is kept
+        }
+    )
+
     # Over which devices the particles are split.
     config.devices = ConfigDict(
         {

@@ -1,5 +1,6 @@
 """From a config to the objects of a run; the one place where names meet the registries."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -64,6 +65,9 @@ def check_numbers(config: Config) -> None:
         "meta_steps": 1,
         "steps_per_dispatch": 1,
         "log_every_steps": 1,
+        "bad_steps.max_in_a_row": 1,
+        "checkpoint.every_steps": 0,
+        "checkpoint.keep_latest": 1,
         "meta_validation.every_steps": 0,
         "meta_validation.num_seeds": 1,
     }
@@ -175,6 +179,17 @@ def _make_trainer(
             weights=weights,
             steps_per_dispatch=fields["steps_per_dispatch"],
             devices=devices.choose(fields["devices"], estimator.num_groups),
+            max_grad_norm=_max_grad_norm(fields["bad_steps"]["max_grad_norm"]),
         )
     except ValueError as error:
         raise errors.UserError(f"config: {error}") from error
+
+
+def _max_grad_norm(value: Any) -> float:
+    if value is None:
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise errors.UserError(
+            f"config.bad_steps.max_grad_norm = {value!r} must be a number above 0, or None"
+        )
+    return float(value)

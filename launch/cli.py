@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except errors.UserError as error:
         print(f"lopt: error: {errors.one_line(error)}", file=sys.stderr)
         return errors.USER_ERROR
+    except errors.RunFailed as error:
+        print(f"lopt: error: {errors.one_line(error)}", file=sys.stderr)
+        return errors.FAILED
     except KeyboardInterrupt:
         print("lopt: interrupted", file=sys.stderr)
         return errors.FAILED

@@ -24,6 +24,13 @@ class UserError(Exception):
     """
 
 
+class RunFailed(Exception):
+    """A run that cannot go on, or did not end well, through no mistake of the user.
+
+    Shown like a ``UserError``, with exit status 1.
+    """
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Point to the likeliest meant names: "; did you mean 'pes'?", or a list, or "".
 

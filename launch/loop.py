@@ -4,43 +4,78 @@ import dataclasses
 
 import jax
 
+from launch import errors
 from launch.build import Experiment
+from launch.checkpointing import Checkpoints
 from launch.configuration import Config
 from launch.records import Recorder
+from launch.signals import StopSignals
 from launch.validation import Validator
-from meta_train import MetaState
+from meta_train import MetaState, MetaTrainer
 
 
 def train(
     experiment: Experiment,
     state: MetaState,
+    done: int,
     config: Config,
     recorder: Recorder,
     validator: Validator,
-) -> MetaState:
-    """Take all meta-steps.
+    checkpoints: Checkpoints,
+    signals: StopSignals,
+) -> tuple[MetaState, int]:
+    """Take the meta-steps that are left, until the last or a signal.
 
     Args:
         experiment: what is trained.
         state: where it starts; its buffers are donated.
+        done: meta-steps behind it.
         config: complete config.
         recorder: receives the records of every dispatch.
         validator: measures theta every so often.
+        checkpoints: saves the state every so often.
+        signals: may ask for a stop.
 
     Returns:
-        The state after the last meta-step.
+        The state at the end, and the number of meta-steps behind it.
+
+    Raises:
+        RunFailed: too many meta-steps in a row changed nothing.
     """
-    done = 0
-    while done < config.meta_steps:
-        trainer = experiment.trainer
-        count = min(config.steps_per_dispatch, config.meta_steps - done)
-        if count < trainer.steps_per_dispatch:
-            trainer = dataclasses.replace(trainer, steps_per_dispatch=count)
-        state, records = trainer.step(state)
-        done += count
-        recorder.push(done, records)
-        if validator.due(done - count, done, config.meta_steps):
+    last = config.meta_steps
+    while not signals.requested:
+        if validator.due(done, last):
             recorder.flush()
             recorder.validation(done, *validator.measure(done, state.theta))
+        if checkpoints.due(done, last):
+            checkpoints.save(done, state)
+        checkpoints.poll()
+        _check_bad_steps(recorder, config, done)
+        if done >= last:
+            break
+        state, records = _trainer(experiment, last - done).step(state)
+        done += len(records["meta_loss"])
+        recorder.push(done, records)
+        signals.unsaved = True
     recorder.flush()
-    return jax.block_until_ready(state)
+    return jax.block_until_ready(state), done
+
+
+def _trainer(experiment: Experiment, left: int) -> MetaTrainer:
+    """The trainer, for fewer meta-steps per dispatch where fewer are left."""
+    trainer = experiment.trainer
+    if left >= trainer.steps_per_dispatch:
+        return trainer
+    return dataclasses.replace(trainer, steps_per_dispatch=left)
+
+
+def _check_bad_steps(recorder: Recorder, config: Config, done: int) -> None:
+    """Stop a run in which nothing changes any more."""
+    bad, limit = recorder.bad_in_a_row, config.bad_steps.max_in_a_row
+    if bad >= limit:
+        raise errors.RunFailed(
+            f"the last {bad} meta-steps before meta-step {done} changed nothing: their meta-loss "
+            "or meta-gradient was not finite, or its norm above config.bad_steps.max_grad_norm = "
+            f"{config.bad_steps.max_grad_norm}. The last good checkpoint is kept; a smaller "
+            "config.meta_optimizer.learning_rate or config.estimator.std may help"
+        )

@@ -17,8 +17,14 @@ usage: lopt meta-train --config=CONFIG --workdir=DIR [--config.FIELD=VALUE ...]
                          .py file with get_config(), or a config.json that a run has written
   --config.FIELD=VALUE   change one field: --config.estimator.std=0.02 --config.tasks=mnist_mlp
                          (configs/base.py describes every field)
-  --workdir=DIR          where the run goes: config.json, metrics.jsonl, events/, plots, and at
-                         the end bundle/, the optimizer with the best meta-validation
+  --workdir=DIR          where the run goes: config.json, metrics.jsonl, events/, checkpoints/,
+                         plots, and at the end bundle/, the optimizer with the best
+                         meta-validation. A run that was stopped there goes on by itself
+  --restore_from=DIR     start a new run from the newest checkpoint in another run's folder
+  --allow_config_change  go on from a checkpoint of another config; says what is kept
+
+Ctrl-C or SIGTERM: the meta-step is finished and saved, and the command ends with status 75; run it
+again to go on. A second one ends it at once. Other statuses: 0 done, 2 your mistake, 1 a failure.
 
 example: lopt meta-train --config=digits_mlp_pes --workdir=runs/digits
 """
@@ -33,6 +39,10 @@ def run(arguments: Sequence[str]) -> int:
         )
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "Where the run goes.", flag_values=values)
+    flags.DEFINE_string("restore_from", None, "Where a new run starts.", flag_values=values)
+    flags.DEFINE_bool(
+        "allow_config_change", False, "Go on with another config.", flag_values=values
+    )
     config = configuration.load(spec)
     rest = overrides.take_tasks(config, rest)
     overrides.define(config, rest, values)
@@ -44,8 +54,13 @@ def run(arguments: Sequence[str]) -> int:
 
     from launch import run as run_module  # imports JAX: everything cheap is checked by now
 
-    run_module.run(config, folder)
-    return errors.DONE
+    stopped = run_module.run(
+        config,
+        folder,
+        restore_from=values["restore_from"].value,
+        allow_config_change=bool(values["allow_config_change"].value),
+    )
+    return errors.STOPPED if stopped else errors.DONE
 
 
 if __name__ == "__main__":

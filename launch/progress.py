@@ -16,13 +16,14 @@ class ProgressDisplay(Protocol):
     """Shows the records of a run."""
 
     def update(
-        self, record: Mapping[str, float], diverged: int, seconds_left: float | None
+        self, record: Mapping[str, float], counts: Mapping[str, int], seconds_left: float | None
     ) -> None:
         """Show the state after one dispatch.
 
         Args:
             record: the newest record, with the keys of metrics.jsonl.
-            diverged: particles that were dropped since the start.
+            counts: what was counted since the start: "diverged", particles that were dropped, and
+                "skipped", meta-steps that changed nothing.
             seconds_left: estimate of the time to the last meta-step; None where there is none.
         """
 
@@ -40,12 +41,15 @@ def make_progress(meta_steps: int) -> ProgressDisplay:
     return ProgressLines(meta_steps)
 
 
-def describe(record: Mapping[str, float], diverged: int, seconds_left: float | None) -> str:
+def describe(
+    record: Mapping[str, float], counts: Mapping[str, int], seconds_left: float | None
+) -> str:
     """The record in words, without the meta-step."""
     left = "?" if seconds_left is None else datetime.timedelta(seconds=round(seconds_left))
+    in_words = "  ".join(f"{name} {count}" for name, count in counts.items())
     return (
         f"meta-loss {record['meta_loss']:.4f}  grad-norm {record['grad_norm']:.3g}  "
-        f"snr {record['snr']:.2f}  diverged {diverged}  "
+        f"snr {record['snr']:.2f}  {in_words}  "
         f"{record['inner_steps_per_s']:,.0f} inner steps/s  {left} left"
     )
 
@@ -70,13 +74,13 @@ class ProgressBar:
         self._bar.start()
 
     def update(
-        self, record: Mapping[str, float], diverged: int, seconds_left: float | None
+        self, record: Mapping[str, float], counts: Mapping[str, int], seconds_left: float | None
     ) -> None:
         """Redraw with the newest record."""
         self._bar.update(
             self._task,
             completed=int(record["meta_step"]),
-            description=describe(record, diverged, seconds_left),
+            description=describe(record, counts, seconds_left),
         )
 
     def message(self, text: str) -> None:
@@ -101,11 +105,11 @@ class ProgressLines:
         self._unprinted: str | None = None
 
     def update(
-        self, record: Mapping[str, float], diverged: int, seconds_left: float | None
+        self, record: Mapping[str, float], counts: Mapping[str, int], seconds_left: float | None
     ) -> None:
         """Print the newest record if it is time, else keep it."""
         step = f"meta-step {int(record['meta_step'])}/{self._meta_steps}"
-        self._unprinted = f"{step}  {describe(record, diverged, seconds_left)}"
+        self._unprinted = f"{step}  {describe(record, counts, seconds_left)}"
         now = time.monotonic()
         if now >= self._next:
             self._next = now + SECONDS_BETWEEN_LINES

@@ -2,15 +2,17 @@
 
 import json
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from launch.appending import AppendedFile
 from launch.progress import ProgressDisplay
-from launch.workdir import METRICS
+from launch.workdir import EVENTS, METRICS
 from launch.writer import MetricWriter
 
 
@@ -21,35 +23,61 @@ class Recorder:
     never waits for the host.
 
     Args:
-        workdir: receives metrics.jsonl.
+        folder: work folder; receives metrics.jsonl.
         writer: receives the same numbers.
         progress: shows the newest record.
         meta_steps: length of the run.
         every_steps: meta-steps whose number it divides are written down, and the last.
         started: ``time.monotonic()`` of the start of the run.
+        snapshot: of the checkpoint that the run goes on from, if it does.
     """
 
     def __init__(
         self,
-        workdir: Path,
+        folder: Path,
         writer: MetricWriter,
         progress: ProgressDisplay,
         meta_steps: int,
         every_steps: int,
         started: float,
+        snapshot: Mapping[str, Any] | None = None,
     ) -> None:
-        self._file = (workdir / METRICS).open("a", encoding="utf-8", buffering=1)
+        before = snapshot or {}
+        self._folder = folder
+        self._file = AppendedFile(folder / METRICS)
         self._writer = writer
         self._progress = progress
         self._meta_steps = meta_steps
         self._every_steps = every_steps
-        self._started = started
+        self._started = started - before.get("seconds", 0.0)
         self._clock = time.monotonic()
         self._training_seconds = 0.0
         self._timed_steps = 0
         self._compiled = False
-        self._diverged = 0
+        self._diverged = before.get("diverged", 0)
+        self._skipped = before.get("skipped", 0)
+        self._disk_failed = False
         self._pending: tuple[int, Mapping[str, Any]] | None = None
+        self.bad_in_a_row = before.get("bad_in_a_row", 0)
+        """Newest meta-steps that were skipped one after the other."""
+        self.meta_loss: float | None = before.get("meta_loss")
+        """Of the newest meta-step that was written down."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON; everything that was pushed must be flushed."""
+        self._try(self._writer.flush)
+        return {
+            "files": {METRICS: self._file.size, **event_sizes(self._folder)},
+            "seconds": self._seconds(),
+            "diverged": self._diverged,
+            "skipped": self._skipped,
+            "bad_in_a_row": self.bad_in_a_row,
+            "meta_loss": self.meta_loss,
+        }
+
+    def message(self, text: str) -> None:
+        """Show a line that stays."""
+        self._progress.message(text)
 
     def push(self, last_step: int, records: Mapping[str, Any]) -> None:
         """Take the records of a dispatch, and write down those of the one before.
@@ -72,13 +100,14 @@ class Recorder:
         """Write a meta-validation down; the time it took does not count as training."""
         self._write({"meta_step": meta_step, "meta_valid_loss": loss, "seconds": self._seconds()})
         mark = ", the best so far" if best else ""
-        self._progress.message(
+        self.message(
             f"meta-step {meta_step}  meta-validation: mean loss {loss:.4f} on fresh seeds{mark}"
         )
         self._clock = time.monotonic()
 
     def close(self) -> None:
         """Close metrics.jsonl; what was not flushed is left out."""
+        self._try(self._file.flush)
         self._file.close()
 
     def _write_dispatch(self, last_step: int, records: Mapping[str, Any]) -> None:
@@ -94,10 +123,17 @@ class Recorder:
             meta_step = last_step - count + 1 + i
             numbers = {name: values[i].item() for name, values in arrays.items()}
             self._diverged += int(numbers.get("diverged", 0))
+            self._count_bad(int(numbers.get("skipped", 0)))
             record = self._record(meta_step, numbers, elapsed / count)
             if meta_step % self._every_steps == 0 or meta_step == self._meta_steps:
                 self._write(record)
-        self._progress.update(record, self._diverged, self._seconds_left(last_step))
+        self.meta_loss = record["meta_loss"] if math.isfinite(record["meta_loss"]) else None
+        counts = {"diverged": self._diverged, "skipped": self._skipped}
+        self._progress.update(record, counts, self._seconds_left(last_step))
+
+    def _count_bad(self, skipped: int) -> None:
+        self._skipped += skipped
+        self.bad_in_a_row = self.bad_in_a_row + 1 if skipped else 0
 
     def _record(
         self, meta_step: int, numbers: dict[str, float], seconds_per_step: float
@@ -114,8 +150,20 @@ class Recorder:
 
     def _write(self, record: Mapping[str, float]) -> None:
         finite = {name: value for name, value in record.items() if math.isfinite(value)}
-        self._file.write(json.dumps({**dict.fromkeys(record), **finite}) + "\n")
-        self._writer.write_scalars(int(finite.pop("meta_step")), finite)
+        self._try(self._file.append, json.dumps({**dict.fromkeys(record), **finite}))
+        self._try(self._writer.write_scalars, int(finite.pop("meta_step")), finite)
+
+    def _try(self, write: Callable[..., Any], *arguments: Any) -> None:
+        """Write; a full disk is reported once, and does not end the run."""
+        try:
+            write(*arguments)
+        except OSError as error:
+            if not self._disk_failed:
+                self.message(
+                    f"records cannot be written ({error.strerror}); training goes on, and "
+                    f"{METRICS} is completed when they can"
+                )
+            self._disk_failed = True
 
     def _lap(self) -> float:
         previous, self._clock = self._clock, time.monotonic()
@@ -134,3 +182,25 @@ def read(workdir: Path) -> list[dict[str, Any]]:
     """All records of a run, in the order in which they were written."""
     lines = (workdir / METRICS).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+def event_sizes(folder: Path) -> dict[str, int]:
+    """Size in bytes of each event file, by its path in the work folder."""
+    files = sorted((folder / EVENTS).glob("*"))
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
+def cut(folder: Path, snapshot: Mapping[str, Any] | None) -> None:
+    """Cut metrics.jsonl and the event files back to what a checkpoint knows of.
+
+    Args:
+        folder: work folder.
+        snapshot: of the checkpoint; None cuts everything.
+    """
+    known = snapshot["files"] if snapshot else {}
+    for path in [folder / METRICS, *(folder / EVENTS).glob("*")]:
+        size = known.get(str(path.relative_to(folder)))
+        if size is None:
+            path.unlink(missing_ok=True)
+        elif path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)

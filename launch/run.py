@@ -2,41 +2,72 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-from launch import cache, configuration, devices, loop, records, workdir
+from launch import cache, configuration, devices, loop, records, resume, workdir
 from launch.build import Experiment, build
+from launch.checkpointing import Checkpoints
 from launch.configuration import Config
 from launch.progress import make_progress
 from launch.records import Recorder
+from launch.signals import StopSignals
 from launch.validation import Validator
 from launch.writer import EventWriter, MetricWriter
 from meta_train.evaluation import Row
 
 
-def run(config: Config, folder: Path, writer: MetricWriter | None = None) -> None:
+class Interrupted(NamedTuple):
+    """A run that a signal has stopped, after saving."""
+
+    meta_step: int
+
+
+def run(
+    config: Config,
+    folder: Path,
+    writer: MetricWriter | None = None,
+    restore_from: str | None = None,
+    allow_config_change: bool = False,
+) -> Interrupted | None:
     """Meta-train as ``config`` says and write everything into ``folder``.
+
+    A run that was begun in ``folder`` goes on from its newest good checkpoint.
 
     Args:
         config: complete config, see ``launch.configuration``.
         folder: work folder, see ``launch.workdir.prepare``.
         writer: receives metrics; None writes event files into ``folder``/events.
+        restore_from: another run's folder, from which a new one takes its start.
+        allow_config_change: go on from a checkpoint of another config as far as that has a meaning.
+
+    Returns:
+        None when all is done.
 
     Raises:
-        UserError: a config that cannot be built; nothing was written then.
+        UserError: a config that cannot be built, or is not that of the run in ``folder``; nothing
+            was written then.
+        RunFailed: the run could not go on, or its end could not be saved.
     """
     started = time.monotonic()
-    devices.prepare()
-    cache.enable()
-    experiment = build(config)
-    workdir.write_json(folder / "config.json", config.to_dict())
-    writer = EventWriter(folder / "events") if writer is None else writer
-    try:
-        _run(experiment, config, folder, writer, started)
-    finally:
-        writer.close()
+    with StopSignals() as signals:
+        devices.prepare()
+        cache.enable()
+        experiment = build(config)
+        start = resume.find(experiment, config, folder, restore_from, allow_config_change)
+        if start and start.own and workdir.finished_steps(folder) == config.meta_steps:
+            print(f"{folder} is finished: {start.number} meta-steps are done")
+            return None
+        snapshot = start.metadata["records"] if start and start.own else None
+        records.cut(folder, snapshot)
+        (folder / workdir.FINISHED).unlink(missing_ok=True)
+        workdir.write_json(folder / workdir.CONFIG, config.to_dict())
+        writer = EventWriter(folder / workdir.EVENTS) if writer is None else writer
+        try:
+            return _run(experiment, config, folder, writer, started, start, signals)
+        finally:
+            writer.close()
 
 
 def _run(
@@ -45,27 +76,51 @@ def _run(
     folder: Path,
     writer: MetricWriter,
     started: float,
-) -> None:
+    start: resume.Start | None,
+    signals: StopSignals,
+) -> Interrupted | None:
     keys = _Keys(config.seed)
-    state = experiment.trainer.init(keys.training)
-    _show_start(config, folder, experiment.trainer.devices.count, state.theta, writer)
     validator = Validator(
         experiment,
         keys.validation,
         config.meta_validation.every_steps,
         config.meta_validation.num_seeds,
     )
+    if start is None:
+        state, done = experiment.trainer.init(keys.training), 0
+    else:
+        state, done = start.state.meta_state, start.number
+        if start.same_config:
+            validator.restore(start.metadata["validation"], start.state.best_theta)
+    _show_start(config, folder, experiment.trainer.devices.count, state.theta, writer)
     progress = make_progress(config.meta_steps)
     recorder = Recorder(
-        folder, writer, progress, config.meta_steps, config.log_every_steps, started
+        folder,
+        writer,
+        progress,
+        config.meta_steps,
+        config.log_every_steps,
+        started,
+        start.metadata["records"] if start else None,
     )
+    saved = done if start and start.own else None
+    checkpoints = Checkpoints(folder, config, recorder, validator, signals, saved)
     try:
-        state = loop.train(experiment, state, config, recorder, validator)
+        state, done = loop.train(
+            experiment, state, done, config, recorder, validator, checkpoints, signals
+        )
+        checkpoints.finish(done, state)
     finally:
+        checkpoints.close()
         progress.close()
         recorder.close()
+    if signals.requested:
+        print(f"stopped after meta-step {done}; the same command goes on from there", flush=True)
+        return Interrupted(done)
     _finish(experiment, config, folder, jax.device_get(state.theta), validator, keys.comparison)
+    workdir.write_json(folder / workdir.FINISHED, {"meta_steps": config.meta_steps})
     print(f"done in {time.monotonic() - started:.0f} s: {folder}", flush=True)
+    return None
 
 
 class _Keys:

@@ -1,6 +1,7 @@
 """Meta-validation during a run, and the best theta by it."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -31,12 +32,15 @@ class Validator:
         self.best_loss = math.inf
         self.best_meta_step: int | None = None
         self.best_theta: Any = None
+        self.last_loss = math.inf
+        self.last_meta_step = 0
 
-    def due(self, before: int, now: int, last: int) -> bool:
-        """Whether a measurement falls between two meta-steps, or on the last of the run."""
-        if not self._every_steps:
+    def due(self, meta_step: int, last: int) -> bool:
+        """Whether to measure after ``meta_step``; ``last`` is the last of the run."""
+        every, before = self._every_steps, self.last_meta_step
+        if not every or meta_step == before:
             return False
-        return now // self._every_steps > before // self._every_steps or now == last
+        return meta_step // every > before // every or meta_step == last
 
     def measure(self, meta_step: int, theta: Any) -> tuple[float, bool]:
         """Mean loss per inner step of ``theta``, and whether it is the lowest so far.
@@ -53,8 +57,24 @@ class Validator:
             self._num_seeds,
             experiment.trainer.devices,
         )
+        self.last_loss, self.last_meta_step = loss, meta_step
         best = loss < self.best_loss
         if best:
             self.best_loss, self.best_meta_step = loss, meta_step
             self.best_theta = jax.device_get(theta)
         return loss, best
+
+    def snapshot(self) -> dict[str, Any]:
+        """What a checkpoint keeps, besides the best theta, as JSON."""
+        return {
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
+            "best_meta_step": self.best_meta_step,
+            "last_meta_step": self.last_meta_step,
+        }
+
+    def restore(self, snapshot: Mapping[str, Any], best_theta: Any) -> None:
+        """Go on from a snapshot."""
+        self.last_meta_step = snapshot["last_meta_step"]
+        if snapshot["best_meta_step"] is not None:
+            self.best_loss, self.best_meta_step = snapshot["best_loss"], snapshot["best_meta_step"]
+            self.best_theta = jax.device_get(best_theta)

@@ -8,13 +8,18 @@ from typing import Any
 from launch import errors
 
 METRICS = "metrics.jsonl"
+CONFIG = "config.json"
+EVENTS = "events"
+CHECKPOINTS = "checkpoints"
+FINISHED = "finished.json"
+"""Written last; holds the number of meta-steps after which the run was finished."""
 
 
 def prepare(path: str | Path) -> Path:
-    """Make the work folder and check that a new run can be written into it.
+    """Make the work folder and check that a run can be written into it.
 
     Raises:
-        UserError: it cannot be written, or it holds a run already.
+        UserError: it cannot be written.
     """
     folder = Path(path).expanduser()
     try:
@@ -25,11 +30,15 @@ def prepare(path: str | Path) -> Path:
         raise errors.UserError(
             f"--workdir={path} cannot be written ({error.strerror}); choose another folder"
         ) from error
-    if (folder / METRICS).exists():
-        raise errors.UserError(
-            f"--workdir={path} holds a run already; choose another folder, or remove that one"
-        )
     return folder
+
+
+def finished_steps(folder: Path) -> int | None:
+    """Meta-steps after which the run in ``folder`` was finished; None where it was not."""
+    try:
+        return int(json.loads((folder / FINISHED).read_text(encoding="utf-8"))["meta_steps"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def write_json(path: Path, value: Any) -> None:

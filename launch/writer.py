@@ -42,7 +42,9 @@ class EventWriter:
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))
+        # The number keeps apart the files of two processes that start within one second.
+        suffix = f".{len(list(folder.glob('*')))}"
+        self._writer = SummaryWriter(str(folder), filename_suffix=suffix)
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Write numbers by name."""

@@ -11,7 +11,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AxisType,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
 
 AXIS = "particles"
 """Name of the device axis in collectives and meshes."""
@@ -71,6 +78,17 @@ class Devices:
         if self.count == 1:
             return tree
         return jax.lax.with_sharding_constraint(tree, self._shardings(specs))
+
+    def abstract(self, tree: Any, specs: Any) -> Any:
+        """The tree of ``jax.ShapeDtypeStruct`` with the places that ``place`` would give."""
+        if self.count == 1:
+            sharding = SingleDeviceSharding(jax.devices()[0])
+            return jax.tree.map(lambda x: _with_sharding(x, sharding), tree)
+        return _map_specs(
+            lambda sharding, below: jax.tree.map(lambda x: _with_sharding(x, sharding), below),
+            self._shardings(specs),
+            tree,
+        )
 
     def _shardings(self, specs: Any) -> Any:
         mesh = self.mesh
@@ -148,9 +166,15 @@ def _pmap(
     return call
 
 
+def _with_sharding(leaf: jax.ShapeDtypeStruct, sharding: Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
 def _map_specs(fn: Callable[..., Any], specs: Any, *trees: Any) -> Any:
-    """``fn`` of each spec and what stands in its place in each tree."""
-    return jax.tree.map(fn, specs, *trees, is_leaf=lambda x: isinstance(x, PartitionSpec))
+    """``fn`` of each spec, or sharding, and what stands in its place in each tree."""
+    return jax.tree.map(
+        fn, specs, *trees, is_leaf=lambda x: isinstance(x, PartitionSpec | Sharding)
+    )
 
 
 def _map_split(fn: Callable[[Any], Any], specs: Any, tree: Any) -> Any:

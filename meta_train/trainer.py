@@ -5,6 +5,7 @@ This is the one place where meta-training is compiled.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,9 @@ from meta_train.types import (
 
 Records = dict[str, Array]
 
+_SPLIT: Any = SPLIT
 _WHOLE: Any = REPLICATED
-_STATE_SPECS: Any = MetaState(_WHOLE, _WHOLE, _WHOLE, _WHOLE, estimator_states=SPLIT)
+_STATE_SPECS = MetaState(_WHOLE, _WHOLE, _WHOLE, _WHOLE, estimator_states=_SPLIT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +43,12 @@ class MetaTrainer:
         steps_per_dispatch: meta-steps in one compiled call; above 1 where a meta-step is so
             short that starting it would show.
         devices: over which the particles of every system are split.
+        max_grad_norm: a meta-step whose meta-gradient has a larger norm, or is not finite, or has
+            no finite meta-loss, leaves theta and the meta-optimizer as they are.
 
     Raises:
-        ValueError: for no systems, weights that do not fit them, or devices over which the
-            estimator's groups cannot be split evenly.
+        ValueError: for no systems, a ``max_grad_norm`` not above 0, weights that do not fit them,
+            or devices over which the estimator's groups cannot be split evenly.
 
     Example:
         >>> trainer = MetaTrainer(systems, PES(1000, 20), optax.adam(1e-3))  # doctest: +SKIP
@@ -58,12 +62,15 @@ class MetaTrainer:
     weights: Sequence[float] | None = None
     steps_per_dispatch: int = 1
     devices: Devices = ONE_DEVICE
+    max_grad_norm: float = math.inf
 
     def __post_init__(self) -> None:
         if not self.systems:
             raise ValueError("MetaTrainer needs at least one system.")
         if self.steps_per_dispatch < 1:
             raise ValueError(f"steps_per_dispatch = {self.steps_per_dispatch} must be at least 1.")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm = {self.max_grad_norm} must be above 0.")
         if self.estimator.num_groups % self.devices.count:
             raise ValueError(
                 f"{self.estimator.num_groups} groups of particles cannot be split evenly over "
@@ -96,6 +103,17 @@ class MetaTrainer:
             tuple(self.systems), key, theta, self.estimator, self.meta_optimizer, self.devices
         )
 
+    def abstract_state(self) -> MetaState:
+        """Shapes, dtypes and devices of a state, without computing one."""
+        init = functools.partial(
+            _init,
+            estimator=self.estimator,
+            meta_optimizer=self.meta_optimizer,
+            devices=ONE_DEVICE,
+        )
+        state = jax.eval_shape(init, tuple(self.systems), jax.random.key(0), None)
+        return self.devices.abstract(state, _STATE_SPECS)
+
     def place(self, state: MetaState) -> MetaState:
         """Put a state where the meta-step wants it: particles split, everything else whole."""
         return self.devices.place(state, _STATE_SPECS)
@@ -105,7 +123,8 @@ class MetaTrainer:
 
         Returns:
             The next state, and records with a leading axis ``steps_per_dispatch``: "meta_loss",
-            "grad_norm", and the estimator's metrics (summed over systems where they count
+            "grad_norm", "skipped" (1 where the meta-step changed nothing, see ``max_grad_norm``),
+            and the estimator's metrics (summed over systems where they count
             something, else averaged with the systems' weights).
         """
         return _steps(
@@ -116,6 +135,7 @@ class MetaTrainer:
             self.shares,
             self.steps_per_dispatch,
             self.devices,
+            self.max_grad_norm,
         )
 
     @functools.cached_property
@@ -150,7 +170,14 @@ def _init(
 
 @functools.partial(
     jax.jit,
-    static_argnames=("estimator", "meta_optimizer", "shares", "num_steps", "devices"),
+    static_argnames=(
+        "estimator",
+        "meta_optimizer",
+        "shares",
+        "num_steps",
+        "devices",
+        "max_grad_norm",
+    ),
     donate_argnames=("state",),
 )
 def _steps(
@@ -161,9 +188,12 @@ def _steps(
     shares: tuple[float, ...],
     num_steps: int,
     devices: Devices,
+    max_grad_norm: float,
 ) -> tuple[MetaState, Records]:
     def steps(systems: tuple[UnrolledSystem, ...], state: MetaState) -> tuple[MetaState, Records]:
-        take_step = functools.partial(_step, systems, estimator, meta_optimizer, shares)
+        take_step = functools.partial(
+            _step, systems, estimator, meta_optimizer, shares, max_grad_norm
+        )
         return jax.lax.scan(lambda state, _: take_step(state), state, length=num_steps)
 
     mapped = map_over_devices(
@@ -180,6 +210,7 @@ def _step(
     estimator: GradientEstimator,
     meta_optimizer: optax.GradientTransformation,
     shares: tuple[float, ...],
+    max_grad_norm: float,
     state: MetaState,
 ) -> tuple[MetaState, Records]:
     """One meta-step, with the particles of one device."""
@@ -188,7 +219,13 @@ def _step(
         systems, key, state.theta, state.estimator_states, estimator, shares
     )
     updates, meta_opt_state = meta_optimizer.update(grad, state.meta_opt_state, state.theta)
-    theta = optax.apply_updates(state.theta, updates)
+    updated = (optax.apply_updates(state.theta, updates), meta_opt_state)
+    good = jnp.isfinite(records["meta_loss"]) & (records["grad_norm"] <= max_grad_norm)
+    good &= jnp.isfinite(records["grad_norm"])
+    theta, meta_opt_state = jax.tree.map(
+        lambda new, old: jnp.where(good, new, old), updated, (state.theta, state.meta_opt_state)
+    )
+    records["skipped"] = (~good).astype(jnp.int32)
     next_state = MetaState(state.meta_step + 1, state.key, theta, meta_opt_state, estimator_states)
     return next_state, records
 

@@ -58,7 +58,10 @@ def evaluate(devices: Devices) -> dict:
 def main() -> None:
     meta_steps = int(sys.argv[1])
     results = {
-        name: {f"{layout.backend} {layout.count}": meta_train(name, layout, meta_steps) for layout in layouts()}
+        name: {
+            f"{layout.backend} {layout.count}": meta_train(name, layout, meta_steps)
+            for layout in layouts()
+        }
         for name in sys.argv[2:]
     }
     few = [Devices(1), Devices(8), Devices(2, "pmap")]

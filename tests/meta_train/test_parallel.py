@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import optax
 import pytest
-from tests.meta_train.linear_system import SYSTEM
 
 from meta_train import PES, MetaTrainer
 from meta_train.parallel import Devices
+from tests.meta_train.linear_system import SYSTEM
 
 PROGRAM = Path(__file__).parent / "devices_program.py"
 NAMES = ("pes", "nres", "truncated_bptt", "es")

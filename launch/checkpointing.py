@@ -1,0 +1,109 @@
+"""When a run is saved, and with what besides its arrays."""
+
+import math
+from importlib import metadata
+from pathlib import Path
+
+from checkpoints import Saver, Store
+from launch import errors, workdir
+from launch.configuration import Config
+from launch.records import Recorder
+from launch.resume import RunState
+from launch.signals import StopSignals
+from launch.validation import Validator
+from meta_train import MetaState
+
+_PACKAGES = ("lopt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Checkpoints:
+    """The checkpoints that a run writes.
+
+    Args:
+        folder: work folder of the run.
+        config: complete config.
+        recorder: what has been recorded goes with every checkpoint, and failures are shown by it.
+        validator: the best theta and its loss go with every checkpoint.
+        signals: are told whether anything is unsaved.
+        saved: meta-step that the run was restored at; None for a new run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        recorder: Recorder,
+        validator: Validator,
+        signals: StopSignals,
+        saved: int | None,
+    ) -> None:
+        self._folder = folder / workdir.CHECKPOINTS
+        self._saver = Saver(Store(self._folder, config.checkpoint.keep_latest))
+        self._config = config
+        self._recorder = recorder
+        self._validator = validator
+        self._signals = signals
+        self._last = saved or 0
+        self._failed = False
+
+    def due(self, meta_step: int, last: int) -> bool:
+        """Whether a checkpoint is to be written after ``meta_step``."""
+        if meta_step == last or self._validator.best_meta_step == meta_step:
+            return meta_step != self._last
+        every = self._config.checkpoint.every_steps
+        return bool(every) and meta_step // every > self._last // every
+
+    def save(self, meta_step: int, state: MetaState) -> None:
+        """Start to write a checkpoint; none is written within a row of bad meta-steps."""
+        self._recorder.flush()
+        if self._recorder.bad_in_a_row and meta_step != self._config.meta_steps:
+            return
+        validator = self._validator
+        best_theta = state.theta if validator.best_theta is None else validator.best_theta
+        content = {
+            "config": self._config.to_dict(),
+            "versions": {name: _version(name) for name in _PACKAGES},
+            "records": self._recorder.snapshot(),
+            "validation": validator.snapshot(),
+        }
+        measured = validator.last_meta_step == meta_step and math.isfinite(validator.last_loss)
+        score = validator.last_loss if measured else None
+        run_state = RunState(state, best_theta)
+        self._report(self._saver.save(meta_step, run_state, content, score))
+        self._last = meta_step
+
+    def poll(self) -> None:
+        """Report a checkpoint that could not be written, as soon as that is known."""
+        self._report(self._saver.poll())
+
+    def finish(self, meta_step: int, state: MetaState) -> None:
+        """Make sure that ``meta_step`` is saved.
+
+        Raises:
+            RunFailed: it cannot be.
+        """
+        self._report(self._saver.wait())
+        if self._saver.saved != meta_step:
+            self.save(meta_step, state)
+            self._report(self._saver.wait())
+        if self._saver.saved != meta_step:
+            raise errors.RunFailed(
+                f"the state after meta-step {meta_step} could not be saved in {self._folder}; "
+                "the message above tells why. The checkpoints before it are kept"
+            )
+        self._signals.unsaved = False
+
+    def close(self) -> None:
+        """Wait for the last checkpoint."""
+        self._saver.close()
+
+    def _report(self, failure: str | None) -> None:
+        if failure:
+            self._recorder.message(f"checkpoint: {failure}; training goes on")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a checkout that was never installed
+        return None

@@ -1,0 +1,74 @@
+"""Stopping a run by a signal: the loop is asked to save and stop; a second signal ends at once."""
+
+import os
+import signal
+import socket
+import threading
+from types import FrameType
+from typing import Self
+
+from launch import errors
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ENDED_AT_ONCE = 128
+
+
+class StopSignals:
+    """A context in which SIGTERM and SIGINT (Ctrl-C) ask for a stop.
+
+    While nothing is unsaved, as when a run compiles or compares, the first signal ends the process
+    at once with status 75: the same command goes on from the last checkpoint. Else ``requested``
+    turns true, for the loop to save and stop. A second signal ends the process at once with status
+    128 + its number.
+
+    Python runs signal handlers between two of its own instructions only, which may be minutes
+    apart while XLA compiles or computes; so a thread waits for the signals' numbers instead.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.unsaved = False
+        """Whether the process holds meta-steps that no checkpoint has."""
+        self._handlers: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # only the main thread of a process may handle signals
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        self._handlers = {number: signal.signal(number, _ignore) for number in _SIGNALS}
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._handlers:
+            return
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+        signal.set_wakeup_fd(self._wakeup)
+        self._write.close()  # ends the thread
+
+    def _listen(self) -> None:
+        with self._read:
+            while received := self._read.recv(1):
+                if received[0] in _SIGNALS:
+                    self._receive(received[0])
+
+    def _receive(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self.requested:
+            _end(f"\nlopt: {name} again: ended without saving\n", _ENDED_AT_ONCE + number)
+        self.requested = True
+        if not self.unsaved:
+            _end(f"\nlopt: {name}: stopped; nothing was left to save\n", errors.STOPPED)
+        os.write(2, f"\nlopt: {name}: saving after this meta-step; again to end now\n".encode())
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    del number, frame
+
+
+def _end(message: str, status: int) -> None:
+    os.write(2, message.encode())
+    os._exit(status)
