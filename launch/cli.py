@@ -12,6 +12,7 @@ from launch import errors
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "meta-train": ("launch.meta_train", "meta-train a learned optimizer from a config file"),
+    "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),
     "list": ("launch.list_names", "show the optimizers, tasks, estimators and configs there are"),
     "data": ("launch.data", "show or prepare the data sets that tasks read"),
 }

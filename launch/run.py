@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from launch import cache, configuration, devices, loop, records, resume, workdir
+from launch import cache, configuration, devices, errors, loop, records, resume, workdir
 from launch.build import Experiment, build
 from launch.checkpointing import Checkpoints
 from launch.configuration import Config
@@ -117,8 +117,15 @@ def _run(
     if signals.requested:
         print(f"stopped after meta-step {done}; the same command goes on from there", flush=True)
         return Interrupted(done)
-    _finish(experiment, config, folder, jax.device_get(state.theta), validator, keys.comparison)
-    workdir.write_json(folder / workdir.FINISHED, {"meta_steps": config.meta_steps})
+    try:
+        theta = jax.device_get(state.theta)
+        _finish(experiment, config, folder, theta, validator, keys.comparison)
+        workdir.write_json(folder / workdir.FINISHED, {"meta_steps": config.meta_steps})
+    except OSError as error:
+        raise errors.RunFailed(
+            f"all meta-steps are done and saved, but the results cannot be written into {folder} "
+            f"({error.strerror or error}); the same command tries again"
+        ) from error
     print(f"done in {time.monotonic() - started:.0f} s: {folder}", flush=True)
     return None
 

@@ -11,11 +11,13 @@ RECORD = {
     "snr": 2.0,
     "inner_steps_per_s": 1234.0,
 }
+COUNTS = {"diverged": 7, "skipped": 2}
 WORDS = (
     "meta-loss 1.2500",
     "grad-norm 0.5",
     "snr 2.00",
     "diverged 7",
+    "skipped 2",
     "1,234 inner",
     "0:01:05 left",
 )
@@ -27,7 +29,7 @@ def test_lines_first_then_rarely_then_last(capsys, monkeypatch):
     lines = progress.ProgressLines(10)
     for step in range(1, 6):
         now[0] = 4.0 * step
-        lines.update({**RECORD, "meta_step": step}, 7, 65.2)
+        lines.update({**RECORD, "meta_step": step}, COUNTS, 65.2)
     lines.close()
     lines.close()
     shown = capsys.readouterr().out.splitlines()
@@ -39,7 +41,7 @@ def test_bar_shows_the_same(monkeypatch):
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=160)
     bar = progress.ProgressBar(10, console)
-    bar.update(RECORD, 7, 65.2)
+    bar.update(RECORD, COUNTS, 65.2)
     bar.message("a line that stays")
     bar.close()
     shown = terminal.getvalue()
