@@ -1,9 +1,12 @@
 """Steps in a folder: written by Orbax, named when complete, checked when read."""
 
+import contextlib
+import errno
+import logging
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +19,7 @@ from checkpoints.manifest import DamagedError
 
 _ITEM = "state"
 _UNFINISHED = ".unfinished-"
+_OVERHEAD = 1 << 17  # bytes that a step takes besides its arrays, at most
 
 
 class Step(NamedTuple):
@@ -86,6 +90,7 @@ class Store:
         try:
             self._clear_unfinished()
             self.folder.mkdir(parents=True, exist_ok=True)
+            _check_space(self.folder, sum(x.nbytes for x in stored.values()))
             _orbax_save(unfinished, stored)
             content = {
                 "number": number,
@@ -182,23 +187,41 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _check_space(folder: Path, num_bytes: int) -> None:
+    """Fail before Orbax does: its threads leave tracebacks behind on a full disk."""
+    if shutil.disk_usage(folder).free < num_bytes + _OVERHEAD:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _orbax_save(folder: Path, stored: arrays.Arrays) -> None:
     from orbax.checkpoint import v1 as ocp
 
     context = ocp.Context()
     # Compression takes five times as long and saves 8 % on float data.
     context.array.saving.use_compression = False
-    with warnings.catch_warnings(), context:
-        warnings.simplefilter("ignore")
+    with _quiet(), context:
         ocp.save_checkpointables(str(folder.absolute()), {_ITEM: stored})
 
 
 def _orbax_load(folder: Path, wanted: arrays.Arrays) -> arrays.Arrays:
     from orbax.checkpoint import v1 as ocp
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         return dict(ocp.load_checkpointables(str(folder.absolute()), {_ITEM: wanted})[_ITEM])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Orbax's warnings, and its log of errors that are raised anyway."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _reason(error: BaseException) -> str:

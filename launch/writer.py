@@ -1,10 +1,18 @@
 """TensorBoard event files without TensorFlow."""
 
+import contextlib
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+
+_SECONDS_BETWEEN_FLUSHES = 5.0
 
 
 class MetricWriter(Protocol):
@@ -35,21 +43,24 @@ class MetricWriter(Protocol):
 class EventWriter:
     """A writer with the methods of ``clu.metric_writers.MetricWriter`` on tensorboardX.
 
+    Not on its ``SummaryWriter``: a thread of that dies of a full disk, and the next calls then
+    wait for it for ever.
+
     Args:
         folder: receives the event files.
     """
 
     def __init__(self, folder: Path) -> None:
-        from tensorboardX import SummaryWriter
-
-        # The number keeps apart the files of two processes that start within one second.
-        suffix = f".{len(list(folder.glob('*')))}"
-        self._writer = SummaryWriter(str(folder), filename_suffix=suffix)
+        self._folder = folder
+        self._file: EventsWriter | None = None
+        self._size = 0  # bytes of the file that are known to be on disk
+        self._waiting: list[Event] = []
+        self._flushed = time.monotonic()
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Write numbers by name."""
         for name, value in scalars.items():
-            self._writer.add_scalar(name, float(np.asarray(value)), step)
+            self._add(step, summary.scalar(name, float(np.asarray(value))))
 
     def write_summaries(
         self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
@@ -62,8 +73,9 @@ class EventWriter:
         """Write images of shape [N, H, W, C] or [H, W, C] by name: uint8, or floats in [0, 1]."""
         for name, image in images.items():
             pixels = np.asarray(image)
-            add = self._writer.add_images if pixels.ndim == 4 else self._writer.add_image
-            add(name, pixels, step, dataformats="NHWC" if pixels.ndim == 4 else "HWC")
+            layout = "NHWC" if pixels.ndim == 4 else "HWC"
+            rescale = 1 if pixels.dtype == np.uint8 else 255
+            self._add(step, summary.image(name, pixels, rescale=rescale, dataformats=layout))
 
     def write_videos(self, step: int, videos: Mapping[str, Any]) -> None:
         """Write the frames of videos of shape [N, T, H, W, C] or [T, H, W, C] as images."""
@@ -77,7 +89,7 @@ class EventWriter:
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Write texts by name."""
         for name, text in texts.items():
-            self._writer.add_text(name, text, step)
+            self._add(step, summary.text(name, text))
 
     def write_histograms(
         self,
@@ -90,17 +102,60 @@ class EventWriter:
             values = np.asarray(array, np.float64).ravel()
             buckets = (num_buckets or {}).get(name, 30)
             edges = np.histogram_bin_edges(values, bins=buckets)
-            self._writer.add_histogram(name, values, step, bins=edges.tolist())
+            self._add(step, summary.histogram(name, values, edges.tolist()))
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Write hyperparameters by name, as a table in Markdown."""
         rows = "\n".join(f"| {name} | {value} |" for name, value in hparams.items())
-        self._writer.add_text("hparams", f"| name | value |\n|---|---|\n{rows}", 0)
+        self.write_texts(0, {"hparams": f"| name | value |\n|---|---|\n{rows}"})
 
     def flush(self) -> None:
-        """Write out what is held back."""
-        self._writer.flush()
+        """Write out what is held back.
+
+        Raises:
+            OSError: it cannot be written; it is held back, and goes into a new file when it can.
+        """
+        self._flushed = time.monotonic()
+        if not self._waiting:
+            return
+        try:
+            if self._file is None:
+                self._file = self._open()
+            for event in self._waiting:
+                self._file.write_event(event)
+            self._file.flush()
+        except OSError:
+            self._abandon()
+            raise
+        self._waiting.clear()
+        self._size = os.path.getsize(self._file._file_name)
 
     def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
+        """Flush and close; what cannot be written is lost."""
+        with contextlib.suppress(OSError):
+            self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _add(self, step: int, content: Any) -> None:
+        self._waiting.append(Event(wall_time=time.time(), step=step, summary=content))
+        if time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
+            self.flush()
+
+    def _open(self) -> EventsWriter:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # The number keeps apart files that are begun within one second.
+        suffix = f".{len(list(self._folder.glob('*')))}"
+        self._size = 0
+        return EventsWriter(str(self._folder / "events"), suffix)
+
+    def _abandon(self) -> None:
+        """Close a file that could not be written, and cut off what is there of its last records."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        with contextlib.suppress(OSError):
+            file.close()
+        with contextlib.suppress(OSError):
+            os.truncate(file._file_name, self._size)

@@ -287,11 +287,10 @@ def damage(folder, number):
     path.write_bytes(path.read_bytes()[:-5])
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(run_folder, finished, capsys):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(run_folder, finished):
     numbers = Store(run_folder / "checkpoints").numbers()
     damage(run_folder, numbers[-1])
-    assert meta_train(run_folder) == 0
-    shown = capsys.readouterr().out
+    shown = finish(*TINY, f"--workdir={run_folder}")
     assert f"checkpoints/{numbers[-1]} is damaged: manifest.json" in shown
     assert f"going on after meta-step {numbers[-2]}" in shown
     assert_same_run(run_folder, finished)
@@ -308,10 +307,10 @@ def test_with_all_checkpoints_damaged_nothing_is_touched(run_folder, capsys):
     assert {p: p.stat().st_mtime_ns for p in run_folder.rglob("*")} == before
 
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_again(run_folder, finished, capsys):
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(run_folder, finished):
     shutil.rmtree(run_folder / "checkpoints")
-    assert meta_train(run_folder) == 0
-    assert "stopped before its first checkpoint" in capsys.readouterr().out
+    shown = finish(*TINY, f"--workdir={run_folder}")
+    assert "stopped before its first checkpoint" in shown
     assert_same_run(run_folder, finished)
 
 
