@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
             "horizon": _any(1000),
             "truncation_length": _any(20),  # K, inner steps per meta-step; None: T
             "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
-            "std": 0.03,  # sigma of the perturbation, in units of theta
+            "std": 0.01,  # sigma of the perturbation, in units of theta
         }
     )
 
@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
     config.meta_optimizer = ConfigDict(
         {
             "name": "adam",
-            "learning_rate": 5e-3,  # its peak, where a schedule moves it
+            "learning_rate": 2e-3,  # its peak, where a schedule moves it
             # A long memory of the large gradients of the first meta-steps would only slow it down.
             "b2": 0.99,
             "schedule": {

@@ -15,6 +15,7 @@ from configs import base
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.meta_steps = 10_000
+    config.optimizer.step_mult = 0.01
     config.tasks = ConfigDict({"cifar10_mlp": {"hidden": (128, 128, 128), "batch_size": 128}})
     config.estimator.truncation_length = 4
     config.comparison.held_out = ConfigDict(

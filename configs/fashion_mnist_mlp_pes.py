@@ -15,6 +15,7 @@ from configs import base
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.meta_steps = 2000
+    config.optimizer.step_mult = 0.01
     config.tasks = ConfigDict({"fashion_mnist_mlp": {"hidden": (32,), "batch_size": 128}})
     config.comparison.held_out = ConfigDict(
         {

@@ -15,6 +15,7 @@ from configs import base
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.meta_steps = 5000
+    config.optimizer.step_mult = 0.01
     config.tasks = ConfigDict(
         {
             "digits_mlp_family": {"weight": 1.0},

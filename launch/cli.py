@@ -5,7 +5,9 @@ is imported only when it is called, so that ``lopt --help`` answers at once.
 """
 
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from launch import errors
@@ -19,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Subcommand -> (module, one line of help)."""
 
 _USAGE = "usage: lopt COMMAND [ARGUMENTS]      lopt COMMAND --help"
+_SECONDS_TO_END = 5.0
 _EXAMPLE = "lopt meta-train --config=digits_mlp_pes --workdir=runs/digits"
 
 
@@ -49,6 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return errors.FAILED
 
 
+def entry() -> int:
+    """``main`` as a whole process, which ends within seconds of it.
+
+    Where a disk has failed within a save, threads of Orbax wait for each other for minutes, and
+    Python would wait for them.
+    """
+    status = main()
+    limit = threading.Timer(_SECONDS_TO_END, os._exit, [status])
+    limit.daemon = True
+    limit.start()
+    return status
+
+
 def _dispatch(words: list[str]) -> int:
     if not words:
         raise errors.UserError(f"no command given; `lopt --help` lists them, or try: {_EXAMPLE}")
@@ -72,4 +88,4 @@ def _help() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

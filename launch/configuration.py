@@ -23,6 +23,13 @@ _FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 OPEN_SECTIONS = ("system", "optimizer", "estimator", "meta_optimizer")
 """Sections whose fields depend on their ``name``; they are checked when the object is built."""
+COMMON_FIELDS = {
+    "system": {"name"},
+    "optimizer": {"name"},
+    "estimator": {"name", "horizon", "truncation_length", "num_pairs", "std"},
+    "meta_optimizer": {"name", "learning_rate", "schedule", "clip_norm", "clip_value"},
+}
+"""Fields of the open sections that keep their meaning when another ``name`` is given."""
 TASK_SECTIONS = ("tasks", "comparison.held_out")
 """Sections that hold tasks by label: label -> {name, weight, fields of the task}."""
 
@@ -86,6 +93,13 @@ def look_up(config: Config, path: str) -> Any:
     return config
 
 
+def forget_fields(fields: ConfigDict, section: str, name: str) -> None:
+    """Where an open section gets another ``name``, drop what is set for the one before."""
+    if name != fields.name:
+        for field in set(fields) - COMMON_FIELDS[section]:
+            del fields[field]
+
+
 def set_tasks(config: Config, path: str, section: Any) -> None:
     """Put tasks, in any of the ways of ``normalise_tasks``, into one of ``TASK_SECTIONS``."""
     parent, _, name = path.rpartition(".")
@@ -147,6 +161,8 @@ def _base() -> Config:
 
 
 def _merge(config: Config, given: Mapping | ConfigDict, path: str) -> None:
+    if path in OPEN_SECTIONS:
+        forget_fields(config, path, str(given.get("name", config.name)))
     for name, value in given.items():
         where = f"{path}.{name}".lstrip(".")
         if name not in config and path not in OPEN_SECTIONS:

@@ -64,4 +64,5 @@ def run(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main(["meta-train", *sys.argv[1:]]))
+    sys.argv.insert(1, "meta-train")
+    sys.exit(cli.entry())

@@ -42,6 +42,7 @@ def define(config: Config, arguments: Sequence[str], values: flags.FlagValues) -
     Raises:
         UserError: an override of a field that does not exist.
     """
+    _forget_fields_of_other_names(config, arguments)
     for path in _paths(arguments):
         _open_new_task(config, path)
         configuration.check_field(config, path)
@@ -77,6 +78,16 @@ def take_tasks(config: Config, arguments: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     return rest
+
+
+def _forget_fields_of_other_names(config: Config, arguments: Sequence[str]) -> None:
+    """Where ``--config.optimizer.name=lstm`` replaces an mlp, drop what is set for the mlp."""
+    for section in configuration.OPEN_SECTIONS:
+        fields = config[section]
+        for word in arguments:
+            flag, _, name = word.partition("=")
+            if flag.lstrip("-") == f"config.{section}.name":
+                configuration.forget_fields(fields, section, name)
 
 
 def _literal(value: str) -> Any:

@@ -116,7 +116,7 @@ def test_ways_to_write_tasks(value, labels):
     [
         (["--config.estimatr.std=1"], "did you mean 'estimator'?"),
         (["--config.objective.clp=1"], "did you mean 'clip'?"),
-        (["--config.meta_step=1"], "did you mean 'meta_steps'?"),
+        (["--config.meta_step=1"], "did you mean 'meta_steps'"),
         (["--config.seed=x"], "wants a whole number"),
         (["--config.seed=1.5"], "wants a whole number"),
         (["--config.estimator.std=x"], "wants a number"),
@@ -204,3 +204,13 @@ def test_split_config():
     assert overrides.split_config(["--config=a", "--x=1"]) == ("a", ["--x=1"])
     assert overrides.split_config(["--x", "--config", "a"]) == ("a", ["--x"])
     assert overrides.split_config(["--config.seed=1"]) == (None, ["--config.seed=1"])
+
+
+def test_another_name_drops_the_fields_of_the_one_before():
+    config = configuration.load("digits_mlp_pes")
+    assert "step_mult" in config.optimizer
+    arguments = ["--config.optimizer.name=lstm", "--config.meta_optimizer.name=sgd"]
+    overrides.define(config, arguments, flags.FlagValues())
+    assert "step_mult" not in config.optimizer
+    assert "b2" not in config.meta_optimizer
+    assert "schedule" in config.meta_optimizer
