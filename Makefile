@@ -14,10 +14,10 @@ train: $(VENV)/.ready
 	$(BIN)/lopt meta-train --config=$(CONFIG) --workdir=$(WORKDIR)
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-slow: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
@@ -29,6 +29,7 @@ types: $(VENV)/.ready-dev
 benchmark: $(VENV)/.ready-dev
 	$(BIN)/python tests/benchmarks/meta_step.py
 	$(BIN)/python tests/benchmarks/apply_cost.py
+	$(BIN)/python tests/benchmarks/checkpoint.py
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

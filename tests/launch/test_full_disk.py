@@ -43,7 +43,7 @@ def read_until(process, words):
 
 
 def test_training_goes_on_and_nothing_is_missing_when_there_is_space_again(small_disk, tmp_path):
-    arguments = (*TINY, "--config.meta_steps=400", "--config.comparison.num_seeds=0")
+    arguments = (*TINY, "--config.meta_steps=200", "--config.comparison.num_seeds=0")
     finish(*arguments, f"--workdir={tmp_path / 'undisturbed'}")
     process = start(*arguments, f"--workdir={small_disk / 'run'}")
     wait_for(small_disk / "run", 20)
@@ -70,8 +70,6 @@ def test_the_end_is_no_success_if_it_cannot_be_saved(small_disk):
     assert store.numbers()
     for number in store.numbers():
         store.verify(number)
-    os.unlink(small_disk / "filler")
-    assert "going on after meta-step" in finish(*arguments)
 
 
 def test_an_unwritable_folder_while_saving(tmp_path):

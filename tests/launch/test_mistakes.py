@@ -102,7 +102,7 @@ def test_workdir_without_permission(user_error, tmp_path):
 
 def test_workdir_that_holds_a_run(user_error, tmp_path):
     (tmp_path / "metrics.jsonl").write_text("{}\n")
-    assert "holds a run already" in user_error(*BASE, f"--workdir={tmp_path}")
+    assert "holds a run without checkpoints" in user_error(*BASE, f"--workdir={tmp_path}")
 
 
 @pytest.mark.parametrize(

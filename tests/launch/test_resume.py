@@ -17,6 +17,8 @@ import pytest
 from checkpoints import Store
 from launch import cli
 
+pytestmark = pytest.mark.xdist_group("resume")  # one worker makes the undisturbed runs
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "--config=base",
@@ -131,7 +133,10 @@ def kill_at_random(case, folder, seconds, kills, seed):
     return finish(*TINY, *CASES[case], f"--workdir={folder}")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    ["pes", *(pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != "pes")],
+)
 def test_killed_runs_end_like_undisturbed_ones(case, undisturbed, tmp_path):
     expected, seconds = undisturbed(case)
     kill_at_random(case, tmp_path / "run", seconds, kills=3, seed=case)
@@ -236,7 +241,7 @@ def test_another_config_is_refused_with_the_fields_that_differ(run_folder, user_
         "meta-train", *TINY, f"--workdir={run_folder}",
         "--config.estimator.std=0.5", "--config.seed=4",
     )  # fmt: skip
-    assert "config.estimator.std: 0.03 -> 0.5; config.seed: 0 -> 4" in line
+    assert "config.estimator.std: 0.01 -> 0.5; config.seed: 0 -> 4" in line
     assert "--allow_config_change" in line
     assert sorted(run_folder.rglob("*")) == before
 

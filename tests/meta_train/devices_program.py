@@ -19,10 +19,8 @@ from tests.meta_train.linear_system import SYSTEM, THETA
 HORIZON = ConstantHorizon(18)
 
 
-def layouts() -> list[Devices]:
-    """One device, then several in both ways."""
-    several = [Devices(n, backend) for backend in ("shard_map", "pmap") for n in (2, 4, 8)]
-    return [Devices(1), *several]
+ALL = [Devices(n, backend) for backend in ("shard_map", "pmap") for n in (2, 4, 8)]
+FEW = [Devices(8), Devices(2, "pmap")]
 
 
 def meta_train(name: str, devices: Devices, meta_steps: int) -> dict:
@@ -55,17 +53,18 @@ def evaluate(devices: Devices) -> dict:
     return {"meta_valid_loss": value, "mean_losses": [row.mean_loss for row in rows]}
 
 
+def _name(layout: Devices) -> str:
+    return f"{layout.backend} {layout.count}"
+
+
 def main() -> None:
-    meta_steps = int(sys.argv[1])
+    meta_steps, layouts = int(sys.argv[1]), {"all": ALL, "few": FEW}[sys.argv[2]]
+    layouts = [Devices(1), *layouts]
     results = {
-        name: {
-            f"{layout.backend} {layout.count}": meta_train(name, layout, meta_steps)
-            for layout in layouts()
-        }
-        for name in sys.argv[2:]
+        name: {_name(layout): meta_train(name, layout, meta_steps) for layout in layouts}
+        for name in sys.argv[3:]
     }
-    few = [Devices(1), Devices(8), Devices(2, "pmap")]
-    results["evaluation"] = {f"{layout.backend} {layout.count}": evaluate(layout) for layout in few}
+    results["evaluation"] = {_name(layout): evaluate(layout) for layout in [Devices(1), *FEW]}
     print(json.dumps(results))
 
 
