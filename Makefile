@@ -14,10 +14,10 @@ train: $(VENV)/.ready
 	$(BIN)/lopt meta-train --config=$(CONFIG) --workdir=$(WORKDIR)
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -7,8 +7,6 @@ import textwrap
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.xdist_group("end_to_end")  # one worker makes the shared run
-
 TINY = (
     "--config=base",
     "--config.tasks={'quadratic': {'dim': 3}}",

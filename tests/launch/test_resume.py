@@ -17,8 +17,6 @@ import pytest
 from checkpoints import Store
 from launch import cli
 
-pytestmark = pytest.mark.xdist_group("resume")  # one worker makes the undisturbed runs
-
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "--config=base",

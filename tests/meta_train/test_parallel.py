@@ -15,8 +15,6 @@ from meta_train import PES, MetaTrainer
 from meta_train.parallel import Devices
 from tests.meta_train.linear_system import SYSTEM
 
-pytestmark = pytest.mark.xdist_group("devices")  # one worker runs the program
-
 PROGRAM = Path(__file__).parent / "devices_program.py"
 NAMES = ("pes", "nres", "truncated_bptt")
 ROOT = Path(__file__).resolve().parents[2]
