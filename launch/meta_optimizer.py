@@ -35,8 +35,11 @@ def make_meta_optimizer(
 
 def make_schedule(
     learning_rate: float, section: Mapping[str, Any], meta_steps: int
-) -> Callable[[Any], Any] | float:
+) -> Callable[[Any], Any]:
     """Learning rate over meta-steps: a linear rise, then constant or down to a fraction of it.
+
+    Always a function, so that the meta-optimizer's state has the same arrays for every length of
+    the run, and a checkpoint fits after it was changed.
 
     Args:
         learning_rate: the peak.
@@ -68,8 +71,6 @@ def make_schedule(
             f"config.{_WHERE}.schedule.final_fraction = 0 is out of reach of an exponential decay; "
             "give a value above 0"
         )
-    if name == "constant" and not warmup:
-        return learning_rate
     decay = decays[name](meta_steps - warmup)
     if not warmup:
         return decay
