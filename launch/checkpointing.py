@@ -44,20 +44,19 @@ class Checkpoints:
         self._validator = validator
         self._signals = signals
         self._last = saved or 0
-        self._failed = False
 
     def due(self, meta_step: int, last: int) -> bool:
-        """Whether a checkpoint is to be written after ``meta_step``."""
+        """Whether to write one after ``meta_step``; ``last`` is the last of the run."""
+        if self._recorder.bad_in_a_row:
+            return False  # the last good checkpoint is to stay the newest
         if meta_step == last or self._validator.best_meta_step == meta_step:
             return meta_step != self._last
         every = self._config.checkpoint.every_steps
         return bool(every) and meta_step // every > self._last // every
 
     def save(self, meta_step: int, state: MetaState) -> None:
-        """Start to write a checkpoint; none is written within a row of bad meta-steps."""
+        """Start to write a checkpoint."""
         self._recorder.flush()
-        if self._recorder.bad_in_a_row and meta_step != self._config.meta_steps:
-            return
         validator = self._validator
         best_theta = state.theta if validator.best_theta is None else validator.best_theta
         content = {

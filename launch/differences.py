@@ -1,5 +1,6 @@
 """In what two configs of one run differ, and what it means to go on all the same."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,7 +28,7 @@ _ABSENT = "(absent)"
 
 def differences(saved: Config, current: Config) -> dict[str, tuple[Any, Any]]:
     """Fields that differ, apart from the free ones: path -> (saved, current)."""
-    before, now = configuration.flat(saved), configuration.flat(current)
+    before, now = (_as_json(configuration.flat(config)) for config in (saved, current))
     return {
         path: (before.get(path, _ABSENT), now.get(path, _ABSENT))
         for path in sorted({*before, *now})
@@ -59,6 +60,11 @@ def consequences(changed: Iterable[str]) -> list[str]:
     )
     lines.append("the best meta-validation so far is forgotten")
     return lines
+
+
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as a saved config holds them, which knows lists but no tuples."""
+    return json.loads(json.dumps(fields))
 
 
 def _within(path: str, sections: Iterable[str]) -> bool:
