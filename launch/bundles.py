@@ -1,7 +1,6 @@
 """Saving the optimizer at the end of a run, with a card that says where it comes from."""
 
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import lopt
 from launch import configuration
 from launch.comparison import best_rows
 from launch.configuration import Config
+from launch.versions import versions
 from launch.workdir import write_json
 from meta_train.evaluation import Row
 
@@ -69,7 +69,7 @@ def make_card(
             "seed": config.seed,
         },
         "config": configuration.flat(config),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": versions(_PACKAGES),
         "evaluation": [
             {
                 "task": row.task,
@@ -89,10 +89,3 @@ def make_card(
 def _name(path: tuple[Any, ...]) -> str:
     """A leaf's place in the pytree: "layer.0.w"; "theta" where theta is one array."""
     return jax.tree_util.keystr(path, simple=True, separator=".") or "theta"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a checkout that was never installed
-        return None

@@ -1,7 +1,6 @@
 """When a run is saved, and with what besides its arrays."""
 
 import math
-from importlib import metadata
 from pathlib import Path
 
 from checkpoints import Saver, Store
@@ -11,6 +10,7 @@ from launch.records import Recorder
 from launch.resume import RunState
 from launch.signals import StopSignals
 from launch.validation import Validator
+from launch.versions import versions
 from meta_train import MetaState
 
 _PACKAGES = ("lopt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -61,7 +61,7 @@ class Checkpoints:
         best_theta = state.theta if validator.best_theta is None else validator.best_theta
         content = {
             "config": self._config.to_dict(),
-            "versions": {name: _version(name) for name in _PACKAGES},
+            "versions": versions(_PACKAGES),
             "records": self._recorder.snapshot(),
             "validation": validator.snapshot(),
         }
@@ -99,10 +99,3 @@ class Checkpoints:
     def _report(self, failure: str | None) -> None:
         if failure:
             self._recorder.message(f"checkpoint: {failure}; training goes on")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a checkout that was never installed
-        return None

@@ -99,12 +99,11 @@ def _restore(
 ) -> Start:
     metadata = store.read(number).metadata
     changed = _compare(metadata, config, number, store.folder, allow_config_change)
-    like = _like(trainer)
     try:
         if changed:
             state = _restore_changed(store, number, trainer, config, changed)
         else:
-            state = store.restore(number, like)
+            state = store.restore(number, _like(trainer))
     except MismatchError as error:
         raise errors.UserError(
             f"checkpoint {store.folder / str(number)} is of another run: {error}"
