@@ -15,7 +15,7 @@ from configs import base
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.meta_steps = 3000
-    config.steps_per_dispatch = 10
+    config.steps_per_dispatch = 5
     # Steps of the size that this task wants are then near theta's first values, which meta-training
     # reaches in few meta-steps; a larger learning rate gets there too, but is not stable.
     config.optimizer.step_mult = 0.03

@@ -61,6 +61,12 @@ def train(
     return jax.block_until_ready(state), done
 
 
+def compile_ahead(experiment: Experiment, left: int) -> None:
+    """Compile the first dispatch of ``train`` of a run with ``left`` meta-steps to go."""
+    if left:
+        _trainer(experiment, left).compile()
+
+
 def _trainer(experiment: Experiment, left: int) -> MetaTrainer:
     """The trainer, for fewer meta-steps per dispatch where fewer are left."""
     trainer = experiment.trainer

@@ -1,6 +1,7 @@
 """One meta-training run from its config to the folder with everything that came of it."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,13 +87,17 @@ def _run(
         config.meta_validation.every_steps,
         config.meta_validation.num_seeds,
     )
-    if start is None:
-        state, done = experiment.trainer.init(keys.training), 0
-    else:
-        state, done = start.state.meta_state, start.number
-        if start.same_config:
-            validator.restore(start.metadata["validation"], start.state.best_theta)
-    _show_start(config, folder, experiment.trainer.devices.count, state.theta, writer)
+    done = start.number if start else 0
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        compiling = pool.submit(loop.compile_ahead, experiment, config.meta_steps - done)
+        if start is None:
+            state = experiment.trainer.init(keys.training)
+        else:
+            state = start.state.meta_state
+            if start.same_config:
+                validator.restore(start.metadata["validation"], start.state.best_theta)
+        _show_start(config, folder, experiment.trainer.devices.count, state.theta, writer)
+    compiling.result()
     progress = make_progress(config.meta_steps)
     recorder = Recorder(
         folder,

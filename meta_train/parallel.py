@@ -71,7 +71,7 @@ class Devices:
             tree: arrays.
             specs: ``SPLIT`` or ``REPLICATED``, or a tree prefix of these.
         """
-        return tree if self.count == 1 else jax.device_put(tree, self._shardings(specs))
+        return jax.device_put(tree, self._shardings(specs))
 
     def constrain(self, tree: Any, specs: Any) -> Any:
         """``place`` for traced arrays, the results of a program under jit."""
@@ -81,9 +81,6 @@ class Devices:
 
     def abstract(self, tree: Any, specs: Any) -> Any:
         """The tree of ``jax.ShapeDtypeStruct`` with the places that ``place`` would give."""
-        if self.count == 1:
-            sharding = SingleDeviceSharding(jax.devices()[0])
-            return jax.tree.map(lambda x: _with_sharding(x, sharding), tree)
         return _map_specs(
             lambda sharding, below: jax.tree.map(lambda x: _with_sharding(x, sharding), below),
             self._shardings(specs),
@@ -91,6 +88,8 @@ class Devices:
         )
 
     def _shardings(self, specs: Any) -> Any:
+        if self.count == 1:
+            return _map_specs(lambda spec: SingleDeviceSharding(jax.devices()[0]), specs)
         mesh = self.mesh
         return _map_specs(lambda spec: NamedSharding(mesh, spec), specs)
 

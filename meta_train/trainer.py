@@ -99,24 +99,33 @@ class MetaTrainer:
             key: typed PRNG key of the whole run.
             theta: initial meta-parameters; None asks the first system for them.
         """
-        return _init(
+        state = _init(
             tuple(self.systems), key, theta, self.estimator, self.meta_optimizer, self.devices
         )
+        return self.place(state)
 
-    def abstract_state(self) -> MetaState:
-        """Shapes, dtypes and devices of a state, without computing one."""
+    def abstract_state(self, theta: Theta | None = None) -> MetaState:
+        """Shapes, dtypes and devices of what ``init`` returns, without computing it."""
         init = functools.partial(
             _init,
             estimator=self.estimator,
             meta_optimizer=self.meta_optimizer,
             devices=ONE_DEVICE,
         )
-        state = jax.eval_shape(init, tuple(self.systems), jax.random.key(0), None)
+        state = jax.eval_shape(init, tuple(self.systems), jax.random.key(0), theta)
         return self.devices.abstract(state, _STATE_SPECS)
 
     def place(self, state: MetaState) -> MetaState:
         """Put a state where the meta-step wants it: particles split, everything else whole."""
         return self.devices.place(state, _STATE_SPECS)
+
+    def compile(self, theta: Theta | None = None) -> None:
+        """Compile ``step`` ahead of its first call; another thread may make the state meanwhile.
+
+        Args:
+            theta: what ``init`` is given, or shapes of it.
+        """
+        _steps.lower(*self._arguments(self.abstract_state(theta))).compile()
 
     def step(self, state: MetaState) -> tuple[MetaState, Records]:
         """Take ``steps_per_dispatch`` meta-steps; ``state`` is donated and must not be reused.
@@ -127,7 +136,10 @@ class MetaTrainer:
             and the estimator's metrics (summed over systems where they count
             something, else averaged with the systems' weights).
         """
-        return _steps(
+        return _steps(*self._arguments(state))
+
+    def _arguments(self, state: MetaState) -> tuple[Any, ...]:
+        return (
             self._placed_systems,
             state,
             self.estimator,

@@ -8,6 +8,8 @@ import pytest
 from checkpoints import Store
 from tests.launch.test_resume import TINY, assert_same_run, finish, start, wait_for
 
+RUN = (*TINY, "--config.meta_steps=400", "--config.checkpoint.every_steps=20")
+
 
 @pytest.fixture
 def small_disk(tmp_path):
@@ -43,10 +45,10 @@ def read_until(process, words):
 
 
 def test_training_goes_on_and_nothing_is_missing_when_there_is_space_again(small_disk, tmp_path):
-    arguments = (*TINY, "--config.meta_steps=200", "--config.comparison.num_seeds=0")
+    arguments = (*RUN, "--config.comparison.num_seeds=0")
     finish(*arguments, f"--workdir={tmp_path / 'undisturbed'}")
     process = start(*arguments, f"--workdir={small_disk / 'run'}")
-    wait_for(small_disk / "run", 20)
+    wait_for(small_disk / "run", 60)
     fill(small_disk)
     seen = read_until(process, "could not be saved (No space left on device); training goes on")
     good = Store(small_disk / "run" / "checkpoints").numbers()
@@ -58,9 +60,8 @@ def test_training_goes_on_and_nothing_is_missing_when_there_is_space_again(small
 
 
 def test_the_end_is_no_success_if_it_cannot_be_saved(small_disk):
-    arguments = (*TINY, "--config.meta_steps=400", f"--workdir={small_disk / 'run'}")
-    process = start(*arguments)
-    wait_for(small_disk / "run", 20)
+    process = start(*RUN, f"--workdir={small_disk / 'run'}")
+    wait_for(small_disk / "run", 60)
     fill(small_disk)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
@@ -74,9 +75,8 @@ def test_the_end_is_no_success_if_it_cannot_be_saved(small_disk):
 
 def test_an_unwritable_folder_while_saving(tmp_path):
     """A file where the folder of checkpoints should be, as root may write everywhere."""
-    arguments = (*TINY, "--config.meta_steps=400", f"--workdir={tmp_path}")
-    process = start(*arguments)
-    wait_for(tmp_path, 20)
+    process = start(*RUN, f"--workdir={tmp_path}")
+    wait_for(tmp_path, 60)
     (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
     (tmp_path / "checkpoints").write_text("in the way")
     output, _ = process.communicate(timeout=120)

@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "--config=base",
     "--config.tasks={'quadratic': {'dim': 3}}",
-    "--config.meta_steps=120",
+    "--config.meta_steps=60",
     "--config.steps_per_dispatch=2",
     "--config.estimator.horizon=7",
     "--config.estimator.truncation_length=3",
     "--config.estimator.num_pairs=2",
     "--config.optimizer.name=sgd_schedule",
-    "--config.meta_validation.every_steps=20",
+    "--config.meta_validation.every_steps=15",
     "--config.meta_validation.num_seeds=2",
     "--config.comparison.num_seeds=2",
     "--config.checkpoint.every_steps=6",
@@ -163,14 +163,14 @@ def test_a_signal_saves_and_the_same_command_goes_on(number, undisturbed, tmp_pa
     expected, _ = undisturbed("pes")
     command = (*TINY, f"--workdir={tmp_path}", "--config.checkpoint.every_steps=0")
     process = start(*command)
-    wait_for(tmp_path, 30)
+    wait_for(tmp_path, 20)
     began = time.monotonic()
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert time.monotonic() - began < 5
     assert process.returncode == 75, output
     assert f"{signal.Signals(number).name}: saving after this meta-step" in output
-    assert Store(tmp_path / "checkpoints").numbers()[-1] >= 30
+    assert Store(tmp_path / "checkpoints").numbers()[-1] >= 20
     assert "going on after meta-step" in finish(*command)
     assert_same_run(tmp_path, expected)
 
@@ -230,7 +230,7 @@ def meta_train(folder, *more):
 
 def test_a_finished_run_says_so(finished, capsys):
     assert meta_train(finished) == 0
-    assert f"{finished} is finished: 120 meta-steps are done" in capsys.readouterr().out
+    assert f"{finished} is finished: 60 meta-steps are done" in capsys.readouterr().out
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(run_folder, user_error):
@@ -245,41 +245,41 @@ def test_another_config_is_refused_with_the_fields_that_differ(run_folder, user_
 
 
 def test_fields_that_change_no_numbers_may_differ(run_folder, capsys):
-    more = ("--config.meta_steps=124", "--config.log_every_steps=2", "--config.devices.count=1")
+    more = ("--config.meta_steps=64", "--config.log_every_steps=2", "--config.devices.count=1")
     assert meta_train(run_folder, *more) == 0
     shown = capsys.readouterr().out
-    assert "config.meta_steps: 120 -> 124; the learning-rate schedule (cosine)" in shown
-    assert records(run_folder)[-1]["meta_step"] == 124
+    assert "config.meta_steps: 60 -> 64; the learning-rate schedule (cosine)" in shown
+    assert records(run_folder)[-1]["meta_step"] == 64
 
 
 def test_allowed_changes_are_explained(run_folder, capsys):
-    more = ("--config.meta_steps=124", "--config.estimator.num_pairs=4", "--allow_config_change")
+    more = ("--config.meta_steps=64", "--config.estimator.num_pairs=4", "--allow_config_change")
     assert meta_train(run_folder, *more) == 0
     shown = capsys.readouterr().out
     assert "config.estimator.num_pairs: 2 -> 4" in shown
     assert "all particles start new episodes" in shown
-    assert "going on after meta-step 120" in shown
+    assert "going on after meta-step 60" in shown
 
 
 def test_a_change_of_the_meta_optimizer_keeps_the_particles(run_folder, capsys):
     more = (
-        "--config.meta_steps=124",
+        "--config.meta_steps=64",
         "--config.meta_optimizer.name=sgd",
         "--config.meta_optimizer.b2=0.5",
         "--allow_config_change",
     )
     # b2 is not sgd's: the config is refused before anything is restored.
     assert meta_train(run_folder, *more) == 2
-    more = ("--config.meta_steps=124", "--config.meta_optimizer.b2=0.5", "--allow_config_change")
+    more = ("--config.meta_steps=64", "--config.meta_optimizer.b2=0.5", "--allow_config_change")
     assert meta_train(run_folder, *more) == 0
     assert "particles, accumulators and clocks are kept" in capsys.readouterr().out
 
 
 def test_another_runs_checkpoint_starts_a_new_run(finished, tmp_path, capsys):
-    more = (f"--restore_from={finished}", "--config.meta_steps=124")
+    more = (f"--restore_from={finished}", "--config.meta_steps=64")
     assert meta_train(tmp_path, *more) == 0
-    assert f"going on after meta-step 120, from {finished}" in capsys.readouterr().out
-    assert [line["meta_step"] for line in records(tmp_path) if "snr" in line] == [*range(121, 125)]
+    assert f"going on after meta-step 60, from {finished}" in capsys.readouterr().out
+    assert [line["meta_step"] for line in records(tmp_path) if "snr" in line] == [*range(61, 65)]
     line = "holds no checkpoints of a run"
     assert meta_train(tmp_path / "other", f"--restore_from={tmp_path / 'events'}") == 2
     assert line in capsys.readouterr().err
@@ -328,14 +328,14 @@ def test_inspect(run_folder, capsys):
     assert cli.main(["inspect", str(run_folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] == numbers
-    assert report["latest_step"] == numbers[-1] == 120
+    assert report["latest_step"] == numbers[-1] == 60
     assert report["damaged"] == []
     assert len(report["theta_sha256"]) == 64
     assert report["versions"]["jax"] == jax.__version__
-    damage(run_folder, 120)
+    damage(run_folder, 60)
     assert cli.main(["inspect", str(run_folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["damaged"] == [120]
+    assert report["damaged"] == [60]
     assert report["latest_step"] == numbers[-2]
     assert cli.main(["inspect", str(run_folder)]) == 0
     shown = capsys.readouterr().out

@@ -47,7 +47,7 @@ def evaluate(devices: Devices) -> dict:
         10,
         key=key,
         num_seeds=8,
-        learning_rates=(0.1, 1.0),
+        learning_rates=(0.1,),
         devices=devices,
     )
     return {"meta_valid_loss": value, "mean_losses": [row.mean_loss for row in rows]}
@@ -64,7 +64,7 @@ def main() -> None:
         name: {_name(layout): meta_train(name, layout, meta_steps) for layout in layouts}
         for name in sys.argv[3:]
     }
-    results["evaluation"] = {_name(layout): evaluate(layout) for layout in [Devices(1), *FEW]}
+    results["evaluation"] = {_name(layout): evaluate(layout) for layout in [Devices(1), Devices(8)]}
     print(json.dumps(results))
 
 

@@ -1,5 +1,7 @@
 """The meta-step: it descends, weighs systems, donates, and does not depend on dispatching."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,14 +59,28 @@ def test_state_is_donated_and_the_callers_theta_is_not():
     assert not jax.tree.leaves(theta)[0].is_deleted()
 
 
+@contextlib.contextmanager
+def no_compilation():
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        logged = []
+        patch.setattr("logging.Logger.handle", lambda self, record: logged.append(record))
+        yield
+    assert [r.getMessage() for r in logged if "ompiling" in r.getMessage()] == []
+
+
 def test_a_second_step_does_not_compile_again():
     t = trainer()
     state, _ = t.step(t.init(jax.random.key(0), THETA))
-    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-        compiled = []
-        patch.setattr("logging.Logger.handle", lambda self, record: compiled.append(record))
+    with no_compilation():
         t.step(state)
-    assert [r.getMessage() for r in compiled if "ompiling" in r.getMessage()] == []
+
+
+def test_a_step_compiled_ahead_is_the_step():
+    t = trainer(steps_per_dispatch=2)
+    state = t.init(jax.random.key(0), THETA)
+    t.compile(THETA)
+    with no_compilation():
+        t.step(state)
 
 
 def test_weights_are_shares_of_the_meta_loss():
