@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from checkpoints import arrays, manifest
+from checkpoints.arrays import MismatchError
 from checkpoints.manifest import DamagedError
 
 _ITEM = "state"
@@ -105,6 +106,18 @@ class Store:
             raise _as_os_error(error) from error
         self._let_go()
 
+    def holds(self, number: int, like: Any) -> bool:
+        """Whether ``restore`` would find all arrays of ``like``.
+
+        Raises:
+            DamagedError: the manifest is missing or damaged.
+        """
+        try:
+            arrays.check_same(arrays.flatten(like), self.read(number).arrays)
+        except MismatchError:
+            return False
+        return True
+
     def restore(self, number: int, like: Any) -> Any:
         """The tree of a step, or a part of it, after verifying its files and every array.
 
@@ -154,6 +167,8 @@ class Store:
     def _describe(self, number: int, load: Any) -> Step:
         folder = self.folder / str(number)
         content = load(folder)
+        if content["number"] != number:
+            raise DamagedError(f"its manifest is that of step {content['number']}")
         sizes = sum(file["size"] for file in content["files"].values())
         description = dict(content["arrays"])
         return Step(number, folder, content["metadata"], content["score"], description, sizes)

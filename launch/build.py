@@ -98,9 +98,9 @@ def _make_named(
 
 
 def _look_up(
-    registry: Mapping[str, Callable[..., Any]], where: str, name: str
+    registry: Mapping[str, Callable[..., Any]], where: str, name: object
 ) -> Callable[..., Any]:
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         raise errors.unknown(f"config.{where}.name", name, registry)
     return registry[name]
 

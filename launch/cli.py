@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from types import ModuleType
 
 from launch import errors
 
@@ -17,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),
     "list": ("launch.list_names", "show the optimizers, tasks, estimators and configs there are"),
     "data": ("launch.data", "show or prepare the data sets that tasks read"),
+    "launch": ("launch.launchers.command", "meta-train with several processes or on a cluster"),
 }
 """Subcommand -> (module, one line of help)."""
 
@@ -76,9 +78,14 @@ def _dispatch(words: list[str]) -> int:
         raise errors.unknown("command", name, COMMANDS)
     module = importlib.import_module(COMMANDS[name][0])
     if {"-h", "--help"} & set(rest):
-        print(module.HELP.strip())
+        print(_help_of(module, rest).strip())
         return errors.DONE
     return module.run(rest)
+
+
+def _help_of(module: ModuleType, words: list[str]) -> str:
+    """A subcommand's help; one with subcommands of its own has ``help_for(words)``."""
+    return module.help_for(words) if hasattr(module, "help_for") else module.HELP
 
 
 def _help() -> str:

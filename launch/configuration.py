@@ -178,12 +178,15 @@ def _merge(config: Config, given: Mapping | ConfigDict, path: str) -> None:
 def _assign(config: Config, name: str, value: Any, where: str) -> None:
     if isinstance(value, list):
         value = tuple(value)
+    wanted = config.get_type(name) if name in config else object
     try:
+        if value is None and wanted is not object:
+            raise TypeError("ml_collections lets None pass everywhere")
         config[name] = value
     except TypeError as error:
-        wanted = config.get_type(name).__name__
         raise errors.UserError(
-            f"config.{where} = {value!r} is of type {type(value).__name__}; it wants {wanted}"
+            f"config.{where} = {value!r} is of type {type(value).__name__}; it wants "
+            f"{'a section' if wanted is ConfigDict else wanted.__name__}"
         ) from error
 
 

@@ -56,12 +56,15 @@ def choose(fields: Mapping[str, Any], num_groups: int) -> Devices:
         if count is None:
             return Devices(jax.device_count(), backend).fitting(num_groups)
         devices = Devices(count, backend)
+        suggestion = devices.fitting(num_groups).count
     except ValueError as error:
-        raise errors.UserError(f"config.devices: {error}") from error
+        raise errors.UserError(
+            f"config.devices: {error} The groups are those of config.estimator.num_pairs"
+        ) from error
     if num_groups % count:
         raise errors.UserError(
             f"config.devices.count = {count} does not divide the {num_groups} groups of particles "
-            f"of the estimator evenly; {devices.fitting(num_groups).count} would, or choose "
-            "config.estimator.num_pairs as a multiple of it"
+            f"of the estimator evenly; {suggestion} would, or choose config.estimator.num_pairs as "
+            "a multiple of it"
         )
     return devices

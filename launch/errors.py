@@ -31,7 +31,7 @@ class RunFailed(Exception):
     """
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Point to the likeliest meant names: "; did you mean 'pes'?", or a list, or "".
 
     Args:
@@ -39,13 +39,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
         known: the names that exist.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), names, n=2, cutoff=0.6)
     if close:
         return f"; did you mean {' or '.join(repr(match) for match in close)}?"
     return f"; known are: {', '.join(names)}" if names else ""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     """An error for a name that is in no registry.
 
     Args:

@@ -190,12 +190,15 @@ def event_sizes(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_size for path in files}
 
 
-def cut(folder: Path, snapshot: Mapping[str, Any] | None) -> None:
+def cut(folder: Path, snapshot: Mapping[str, Any] | None) -> int:
     """Cut metrics.jsonl and the event files back to what a checkpoint knows of.
 
     Args:
         folder: work folder.
         snapshot: of the checkpoint; None cuts everything.
+
+    Returns:
+        Bytes that metrics.jsonl should have and has not; lines that are no records are removed.
     """
     known = snapshot["files"] if snapshot else {}
     for path in [folder / METRICS, *(folder / EVENTS).glob("*")]:
@@ -204,3 +207,25 @@ def cut(folder: Path, snapshot: Mapping[str, Any] | None) -> None:
             path.unlink(missing_ok=True)
         elif path.exists() and path.stat().st_size > size:
             os.truncate(path, size)
+    return known.get(METRICS, 0) - _remove_damaged_lines(folder / METRICS)
+
+
+def _remove_damaged_lines(path: Path) -> int:
+    """Size of what is left."""
+    if not path.exists():
+        return 0
+    data = path.read_bytes()
+    kept = b"".join(line for line in data.splitlines(keepends=True) if _is_record(line))
+    if kept != data:
+        path.write_bytes(kept)
+    return len(kept)
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    if not line.endswith(b"\n") or not isinstance(record, dict) or "meta_step" not in record:
+        return False
+    return all(value is None or isinstance(value, int | float) for value in record.values())

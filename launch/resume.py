@@ -153,21 +153,14 @@ def _restore_changed(
 ) -> RunState:
     """What still fits of a checkpoint, in a state of the new config."""
     like = trainer.abstract_state()
-    theta = store.restore(number, {"meta_state": {"theta": like.theta}})["meta_state"]["theta"]
-    state = trainer.init(jax.random.key(config.seed), theta)
-    kept = ["meta_step", "meta_opt_state"]
+    wanted = {"theta": like.theta, "meta_step": like.meta_step}
     if differences.keeps_particles(changed):
-        kept += ["key", "estimator_states"]
-    for name in kept:
-        try:
-            part = {"meta_state": {name: getattr(like, name)}}
-            value = store.restore(number, part)["meta_state"][name]
-        except MismatchError:
-            if name != "meta_opt_state":
-                raise
-            continue
-        state = state._replace(**{name: value})
-    return RunState(state, theta)
+        wanted |= {"key": like.key, "estimator_states": like.estimator_states}
+    if store.holds(number, {"meta_state": {"meta_opt_state": like.meta_opt_state}}):
+        wanted["meta_opt_state"] = like.meta_opt_state
+    kept = store.restore(number, {"meta_state": wanted})["meta_state"]
+    state = trainer.init(jax.random.key(config.seed), kept["theta"])
+    return RunState(state._replace(**kept), kept["theta"])
 
 
 def _check_beginning(folder: Path, config: Config) -> None:

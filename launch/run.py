@@ -61,7 +61,8 @@ def run(
             print(f"{folder} is finished: {start.number} meta-steps are done")
             return None
         snapshot = start.metadata["records"] if start and start.own else None
-        records.cut(folder, snapshot)
+        if missing := records.cut(folder, snapshot):
+            print(f"{folder / workdir.METRICS} is damaged: {missing} bytes of records are lost")
         (folder / workdir.FINISHED).unlink(missing_ok=True)
         workdir.write_json(folder / workdir.CONFIG, config.to_dict())
         writer = EventWriter(folder / workdir.EVENTS) if writer is None else writer

@@ -24,7 +24,13 @@ def import_all(names: Iterable[str]) -> list[ModuleType]:
     Raises:
         UserError: no such module or file. What its code raises is passed on.
     """
-    return [_import_file(name) if name.endswith(".py") else _import_module(name) for name in names]
+    return [_import(name) for name in names]
+
+
+def _import(name: str) -> ModuleType:
+    if not isinstance(name, str):
+        raise errors.UserError(f"config.imports holds {name!r}; each is a module or a .py file")
+    return _import_file(name) if name.endswith(".py") else _import_module(name)
 
 
 def _import_file(name: str) -> ModuleType:

@@ -21,6 +21,10 @@ def prepare(path: str | Path) -> Path:
     Raises:
         UserError: it cannot be written.
     """
+    if "://" in str(path):
+        raise errors.UserError(
+            f"--workdir={path} is no folder of a file system; mount the storage and give its path"
+        )
     folder = Path(path).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

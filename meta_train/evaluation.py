@@ -74,7 +74,6 @@ def meta_validate(
     Returns:
         The weighted mean over systems; not finite where an episode diverged.
     """
-    devices = devices.fitting(num_seeds)
     arrays = devices.place((tuple(systems), theta, key))
     return float(_meta_validate(*arrays, tuple(weights), horizon, num_seeds, devices))
 
@@ -136,7 +135,6 @@ def compare(
     Returns:
         For each task one row of the learned optimizer, then one for each baseline and rate.
     """
-    devices = devices.fitting(num_seeds)
     rates = jnp.asarray(learning_rates, jnp.float32)
     theta, rates, keys = devices.place((theta, rates, jax.random.split(key, num_seeds)))
     rows = []
@@ -217,13 +215,19 @@ def _map_seeds(
     parameters: Any,
     keys: jax.Array,
 ) -> Any:
-    """``fn(subject, parameters, key)`` for every key, split over devices."""
+    """``fn(subject, parameters, key)`` for every key, split over devices.
+
+    Where the keys do not divide evenly the last ones run more than once.
+    """
+    extra = -len(keys) % devices.count
+    padded = jnp.concatenate([keys, jnp.repeat(keys[-1:], extra)])
 
     def of_device(subject: Any, parameters: Any, keys: jax.Array) -> Any:
         return map_particles(lambda key: fn(subject, parameters, key), keys)
 
     specs = (REPLICATED, REPLICATED, SPLIT)
-    return map_over_devices(of_device, devices, specs, SPLIT)(subject, parameters, keys)
+    results = map_over_devices(of_device, devices, specs, SPLIT)(subject, parameters, padded)
+    return devices.constrain(jax.tree.map(lambda x: x[: len(keys)], results), REPLICATED)
 
 
 def _train(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import (
     AxisType,
@@ -33,14 +34,15 @@ BACKENDS = ("shard_map", "pmap")
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """The first ``count`` devices of the default platform, and how they are driven.
+    """Devices of the default platform, as many of each process, and how they are driven.
 
     Args:
         count: number of devices, over all processes.
-        backend: "shard_map", or "pmap"; the results are the same.
+        backend: "shard_map", or "pmap" in a single process; the results are the same.
 
     Raises:
-        ValueError: for more devices than there are, or an unknown backend.
+        ValueError: for more devices than there are, a number that the processes cannot share
+            evenly, or an unknown backend.
     """
 
     count: int = 1
@@ -56,13 +58,25 @@ class Devices:
                 f"count = {self.count} devices, but only {jax.device_count()} of platform "
                 f"{jax.default_backend()} are here."
             )
+        processes = jax.process_count() if self.count > 1 else 1
+        if self.count % processes:
+            raise ValueError(
+                f"count = {self.count} devices cannot be shared by {processes} processes."
+            )
+        if self.backend == "pmap" and processes > 1:
+            raise ValueError('backend = "pmap" works in one process; use "shard_map" in several.')
 
     @property
     def mesh(self) -> Mesh:
-        """The devices in a row."""
+        """The devices in a row, those of each process side by side."""
+        share = self.count // jax.process_count()
+        devices = [
+            device
+            for process in range(jax.process_count())
+            for device in jax.local_devices(process)[:share]
+        ]
         # Auto: under explicit axis types indexing and vmap of sharded arrays raise errors.
-        devices = np.asarray(jax.devices()[: self.count])
-        return Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
+        return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
     def place(self, tree: Any, specs: Any = REPLICATED) -> Any:
         """Put arrays where ``map_over_devices`` wants them, so that no call has to move them.
@@ -71,7 +85,11 @@ class Devices:
             tree: arrays.
             specs: ``SPLIT`` or ``REPLICATED``, or a tree prefix of these.
         """
-        return jax.device_put(tree, self._shardings(specs))
+        return _map_specs(
+            lambda sharding, below: jax.tree.map(lambda x: _put(x, sharding), below),
+            self._shardings(specs),
+            tree,
+        )
 
     def constrain(self, tree: Any, specs: Any) -> Any:
         """``place`` for traced arrays, the results of a program under jit."""
@@ -94,9 +112,16 @@ class Devices:
         return _map_specs(lambda spec: NamedSharding(mesh, spec), specs)
 
     def fitting(self, size: int) -> "Devices":
-        """As many of these devices as divide ``size`` evenly."""
-        count = next(n for n in range(min(self.count, size), 0, -1) if size % n == 0)
-        return dataclasses.replace(self, count=count)
+        """As many of these devices as divide ``size`` evenly, as many of each process.
+
+        Raises:
+            ValueError: not even one device of each process does.
+        """
+        least = jax.process_count() if self.count > 1 else 1
+        for count in range(self.count, 0, -least):
+            if size % count == 0:
+                return dataclasses.replace(self, count=count)
+        raise ValueError(f"{least} processes cannot share {size} groups of particles evenly.")
 
 
 ONE_DEVICE = Devices()
@@ -163,6 +188,19 @@ def _pmap(
         return _map_split(remove_axis, out_specs, result)
 
     return call
+
+
+def _put(x: Any, sharding: Sharding) -> Any:
+    """``jax.device_put``; what all processes have is put on all devices without being sent."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        here = x.sharding.is_equivalent_to(sharding, x.ndim)
+        return x if here else jax.jit(lambda x: x, out_shardings=sharding)(x)
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(x), sharding))
+    values = np.asarray(x)
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 
 
 def _with_sharding(leaf: jax.ShapeDtypeStruct, sharding: Sharding) -> jax.ShapeDtypeStruct:

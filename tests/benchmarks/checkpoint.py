@@ -9,11 +9,12 @@ that config, and prints the share of the training time that checkpoints took.
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from absl import app, flags
 
@@ -56,24 +57,37 @@ def time_saves(megabytes: int, repeats: int) -> None:
 
 
 def share_of_run(config: str, meta_steps: int) -> None:
-    """The same run with checkpoints as configured and with none but the last."""
-    seconds = {}
-    for every in (None, 0):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [
-                sys.executable, "-m", "launch.cli", "meta-train", f"--config={config}",
-                f"--workdir={folder}", f"--config.meta_steps={meta_steps}",
-                "--config.comparison.num_seeds=0",
-            ]  # fmt: skip
-            command += [] if every is None else [f"--config.checkpoint.every_steps={every}"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
-            records = [json.loads(line) for line in lines]
-            times = [record["seconds"] for record in records if "meta_loss" in record]
-            seconds[every] = times[-1] - times[len(times) // 10]
-    share = 100 * (seconds[None] / seconds[0] - 1)
-    print(f"{config}: {seconds[None]:.2f} s with checkpoints, {seconds[0]:.2f} s without")
-    print(f"  share of checkpoints {share:.1f} %")
+    """What saving takes of the time between a run's first and last record."""
+    from checkpoints import Saver, Store
+    from launch import cli
+
+    stalls, writes = [], []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.multiple(Saver, save=_timed(Saver.save, stalls)),
+        mock.patch.multiple(Store, write=_timed(Store.write, writes)),
+    ):
+        status = cli.main([
+            "meta-train", f"--config={config}", f"--workdir={folder}",
+            f"--config.meta_steps={meta_steps}", "--config.comparison.num_seeds=0",
+        ])  # fmt: skip
+        assert status == 0
+        lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    times = [json.loads(line)["seconds"] for line in lines]
+    seconds = times[-1] - times[0]
+    print(f"{config}: {len(writes)} checkpoints in {seconds:.1f} s of training")
+    print(f"  the loop waited      {100 * sum(stalls) / seconds:.2f} % of the time")
+    print(f"  the thread was busy  {100 * sum(writes) / seconds:.2f} % of the time")
+
+
+def _timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    def timed(*arguments: Any, **keywords: Any) -> Any:
+        start = time.perf_counter()
+        result = function(*arguments, **keywords)
+        seconds.append(time.perf_counter() - start)
+        return result
+
+    return timed
 
 
 def main(_: list[str]) -> None:

@@ -74,6 +74,7 @@ def test_missing_data_says_what_to_run(user_error, tmp_path):
         (["meta-train", "--workdir=w"], "--config is missing"),
         (["meta-train", "--config=base"], "--workdir is missing"),
         (["meta-train", "--config=base", "--workdir="], "--workdir is missing"),
+        (["meta-train", "--config=base", "--workdir=gs://bucket/run"], "mount the storage"),
         (["meta-train", "--config=base", "--wrkdir=w"], "did you mean 'workdir'?"),
         (["meta-train", "--config=base", "--workdir=w", "more"], "unexpected argument 'more'"),
         (["meta-train", "--config=bse", "--workdir=w"], "did you mean 'base'?"),

@@ -1,0 +1,118 @@
+"""Reading a launcher's arguments: its own flags, then ``--``, then those of ``lopt meta-train``."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from launch import errors, options
+
+_SET_BY_LAUNCHER = ("coordinator_address", "num_processes", "process_id", "distributed")
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+def define_common(values: flags.FlagValues, max_restarts: int) -> None:
+    """Define the flags that every launcher has.
+
+    Args:
+        values: flags of this call.
+        max_restarts: the default.
+    """
+    flags.DEFINE_bool("dry_run", False, "Print what would be run.", flag_values=values)
+    flags.DEFINE_integer(
+        "max_restarts", max_restarts, "Tries after the first.", lower_bound=0, flag_values=values
+    )
+
+
+def parse(arguments: Sequence[str], values: flags.FlagValues) -> tuple[dict[str, Any], list[str]]:
+    """Parse what stands after the launcher's name.
+
+    Args:
+        arguments: the words.
+        values: holds the launcher's flags.
+
+    Returns:
+        The flags' values by name, and the arguments of ``lopt meta-train``.
+
+    Raises:
+        UserError: a mistake in the flags, or arguments with which ``lopt meta-train`` cannot start.
+    """
+    if "--" not in arguments:
+        raise errors.UserError(
+            "the arguments of meta-train are missing; they come after `--`:"
+            " lopt launch ... -- --config=CONFIG --workdir=DIR"
+        )
+    middle = list(arguments).index("--")
+    options.parse(arguments[:middle], values)
+    words = list(arguments[middle + 1 :])
+    _check(words)
+    return {name: values[name].value for name in values}, words
+
+
+def require(given: Mapping[str, Any], **examples: str) -> None:
+    """Check that flags are given.
+
+    Args:
+        given: the flags' values.
+        examples: name of a flag -> a value that it may have.
+
+    Raises:
+        UserError: one is missing.
+    """
+    for name, example in examples.items():
+        if given[name] is None:
+            raise errors.UserError(f"--{name} is missing; for instance --{name}={example}")
+
+
+def check_name(name: str) -> None:
+    """Check that ``--name`` is one that Google Cloud and Kubernetes take.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not _NAME.fullmatch(name):
+        raise errors.UserError(
+            f"--name={name!r} must be at most 40 lower-case letters, digits and '-', from a letter"
+            " to a letter or digit"
+        )
+
+
+def shared_workdir(words: Sequence[str]) -> str:
+    """The work folder, which every host must reach under this very path.
+
+    Raises:
+        UserError: it is relative.
+    """
+    folder = flag_of(words, "workdir") or ""
+    if not folder.startswith(("/", "gs://")):
+        raise errors.UserError(
+            f"--workdir={folder} is relative; every host must reach the same folder: give gs://..."
+            " or an absolute path on storage that all hosts share"
+        )
+    return folder
+
+
+def flag_of(words: Sequence[str], name: str) -> str | None:
+    """The value that ``name`` has in unparsed words, the last where it is given more than once."""
+    value, rest = None, iter(words)
+    for word in rest:
+        stem, equals, given = word.partition("=")
+        if stem in (f"--{name}", f"-{name}"):
+            value = given if equals else next(rest, None)
+    return value
+
+
+def _check(words: Sequence[str]) -> None:
+    if words and not words[0].startswith("-"):
+        raise errors.UserError(
+            f"unexpected {words[0]!r} after `--`: only the flags of meta-train stand there"
+        )
+    for name, example in (("config", "digits_mlp_pes"), ("workdir", "runs/digits")):
+        if not flag_of(words, name):
+            raise errors.UserError(
+                f"--{name} is missing after `--`; for instance --{name}={example}"
+            )
+    for name in _SET_BY_LAUNCHER:
+        if any(word.partition("=")[0].lstrip("-") == name for word in words):
+            raise errors.UserError(f"--{name} after `--` is set by the launcher; leave it out")

@@ -1,0 +1,109 @@
+"""``lopt launch gke``: a JobSet on Kubernetes, with TPU, GPU or CPU hosts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from absl import flags
+
+from launch import errors
+from launch.launchers import arguments as launcher_arguments
+from launch.launchers import jobset, tools
+
+HELP = """
+usage: lopt launch gke --image=IMAGE --hosts=N [FLAGS] -- --config=CONFIG --workdir=gs://... [...]
+
+  --image=IMAGE          a container image with lopt installed (`lopt` and `python` on its PATH)
+  --hosts=N              pods, each a process on a host of its own; for a TPU slice all its hosts
+  --accelerator=TYPE     the node label's value: tpu-v5-lite-podslice, nvidia-h100-80gb, ...
+                         (default: CPU)
+  --topology=4x4         a TPU slice's topology; says that the accelerator is a TPU
+  --chips_per_host=N     TPU chips or GPUs of each host
+  --cpus_per_host=N --memory_per_host=64Gi   what each pod asks for
+  --spot                 use Spot nodes
+  --name=NAME            the JobSet's name (default lopt)
+  --namespace=NAME --service_account=NAME
+  --volume_claim=NAME    mount this claim at /data; --workdir may then be /data/...
+  --max_restarts=N       restarts of all pods together (default 10), 2 s, 4 s, 8 s ... up to 5
+                         minutes later
+  --dry_run              print the manifest and apply nothing
+
+The cluster needs JobSet (jobset.sigs.k8s.io). --workdir is gs://... that the service account may
+write, or lies on the volume. A pod that is evicted or preempted has 2 minutes to save. A mistake of
+yours (status 2) fails the JobSet at once.
+
+  kubectl get jobset NAME                                    how it stands
+  kubectl logs -f -l jobset.sigs.k8s.io/jobset-name=NAME     what it says
+  kubectl delete jobset NAME                                 save and stop
+
+Common failures
+  no matches for kind "JobSet"     install JobSet in the cluster
+  field is immutable               a JobSet of this name exists: delete it, or choose another --name
+  pods stay Pending                no such nodes: `kubectl describe pod` names the label or quota;
+                                   the topology must be the node pool's, the hosts all of them
+  403 on gs://...                  give the --service_account the bucket's role Storage Object User
+  `lopt`: executable not found     the image has no lopt on its PATH
+
+example: lopt launch gke --image=europe-docker.pkg.dev/me/lopt/lopt:1 --hosts=4
+           --accelerator=tpu-v5-lite-podslice --topology=4x4 --chips_per_host=4
+           -- --config=mnist_mlp_pes --workdir=gs://my-bucket/mnist
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Apply the manifest; returns the exit status."""
+    values = _flags()
+    given, words = launcher_arguments.parse(arguments, values)
+    _check(given, words)
+    hosts = jobset.Hosts(**{field.name: given[field.name] for field in fields(jobset.Hosts)})
+    manifest = jobset.manifest(hosts, words, given["max_restarts"])
+    document = json.dumps(manifest, indent=2) + "\n"
+    command = ["kubectl", "apply", "--filename=-"]
+    if given["dry_run"]:
+        print(f"# {tools.shown(command)}, with this on its standard input:\n{document}", end="")
+        return errors.DONE
+    tools.require("kubectl", "see https://kubernetes.io/docs/tasks/tools")
+    tools.submit(command, document)
+    return errors.DONE
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    for name in ("hosts", "chips_per_host", "cpus_per_host"):
+        flags.DEFINE_integer(name, None, "How many.", lower_bound=1, flag_values=values)
+    for name in (
+        "image",
+        "accelerator",
+        "topology",
+        "memory_per_host",
+        "namespace",
+        "service_account",
+        "volume_claim",
+    ):
+        flags.DEFINE_string(name, None, "As Kubernetes reads it.", flag_values=values)
+    flags.DEFINE_string("name", "lopt", "The JobSet's name.", flag_values=values)
+    flags.DEFINE_bool("spot", False, "Spot nodes.", flag_values=values)
+    launcher_arguments.define_common(values, max_restarts=10)
+    return values
+
+
+def _check(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    launcher_arguments.require(given, image="europe-docker.pkg.dev/me/lopt/lopt:1", hosts="4")
+    launcher_arguments.check_name(given["name"])
+    if given["accelerator"]:
+        launcher_arguments.require(given, chips_per_host="4")
+    elif given["topology"] or given["chips_per_host"]:
+        launcher_arguments.require(given, accelerator="tpu-v5-lite-podslice")
+    folder = launcher_arguments.shared_workdir(words)
+    if folder.startswith("/"):
+        if given["volume_claim"] is None:
+            raise errors.UserError(
+                f"--workdir={folder} is inside the pods and lost with them: give gs://..., or"
+                f" --volume_claim=NAME and --workdir={jobset.MOUNT}/..."
+            )
+        if not folder.startswith(f"{jobset.MOUNT}/"):
+            raise errors.UserError(
+                f"--workdir={folder} is not on the volume, which is mounted at {jobset.MOUNT}: give"
+                f" --workdir={jobset.MOUNT}/..."
+            )

@@ -1,0 +1,110 @@
+"""``lopt launch tpu``: a TPU pod as a queued resource of Google Cloud."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from launch import errors
+from launch.launchers import arguments as launcher_arguments
+from launch.launchers import queued_resource, tools
+from launch.launchers.tpu_pod import Pod
+
+HELP = """
+usage: lopt launch tpu --name=NAME --zone=ZONE --accelerator_type=TYPE --runtime_version=VERSION
+         --package=PACKAGE [FLAGS] -- --config=CONFIG --workdir=gs://... [...]
+
+  --name=NAME              names the queued resource and its TPU; one that exists is used
+  --zone=ZONE --project=PROJECT
+  --accelerator_type=TYPE  v5litepod-16, v4-32, ...: `gcloud compute tpus accelerator-types list`
+  --runtime_version=VERSION  v2-alpha-tpuv5-lite, tpu-ubuntu2204-base, ...
+  --package=PACKAGE        what pip installs on every host, as in 'lopt[tpu] @ git+https://...'
+  --spot                   take Spot capacity, which may be preempted
+  --startup_script=FILE    runs on every host when it starts, for instance to mount storage
+  --max_restarts=N         tries after the first (default 10), 2 s, 4 s, 8 s ... up to 5 minutes
+                           later; a preempted TPU is requested anew
+  --delete                 delete the TPU when this command ends, however it ends
+  --dry_run                print the commands and run nothing
+
+This command waits until the TPU is there, installs, runs `lopt meta-train` on all hosts and stays
+with it. --workdir is gs://..., or an absolute path on storage that the startup script mounts.
+Ctrl-C or SIGTERM: the hosts save and stop, status 75; the same command goes on. A second one leaves
+the hosts to themselves.
+
+Exit status: 0 done, 2 your mistake, 75 stopped by a signal after saving, 1 failed in every try.
+
+Common failures
+  waits for long              no capacity: another zone or --spot, or wait; Ctrl-C loses nothing,
+                              the request stays in the queue
+  FAILED                      `gcloud compute tpus queued-resources describe NAME` says why: quota,
+                              an accelerator type that the zone has not, a wrong runtime version
+  ssh: permission denied      your account needs the roles TPU Admin and Service Account User
+  status 255                  the connection was lost; the hosts are stopped and started again
+  403 on gs://...             give the TPU's service account the bucket's role Storage Object User
+  "already in use"            another program holds the TPU: end it, or delete the TPU
+
+example: lopt launch tpu --name=mnist --zone=us-west4-a --accelerator_type=v5litepod-16
+           --runtime_version=v2-alpha-tpuv5-lite --spot --delete
+           --package='lopt[tpu] @ git+https://github.com/me/lopt'
+           -- --config=mnist_mlp_pes --workdir=gs://my-bucket/mnist
+"""
+
+_EXAMPLES = {
+    "name": "mnist",
+    "zone": "us-west4-a",
+    "accelerator_type": "v5litepod-16",
+    "runtime_version": "v2-alpha-tpuv5-lite",
+    "package": "'lopt[tpu] @ git+https://github.com/me/lopt'",
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Request the TPU, run on it, and start anew what fails; returns the exit status."""
+    values = flags.FlagValues()
+    for name in (*_EXAMPLES, "project", "startup_script"):
+        flags.DEFINE_string(name, None, "As gcloud reads it.", flag_values=values)
+    for name in ("spot", "delete"):
+        flags.DEFINE_bool(name, False, "See the help.", flag_values=values)
+    launcher_arguments.define_common(values, max_restarts=10)
+    given, words = launcher_arguments.parse(arguments, values)
+    _check(given, words)
+    names = [field.name for field in fields(Pod) if field.name != "words"]
+    pod = Pod(**{name: given[name] for name in names}, words=tuple(words))
+    if given["dry_run"]:
+        _print(pod, given["delete"])
+        return errors.DONE
+    tools.require("gcloud", "see https://cloud.google.com/sdk/docs/install")
+    return queued_resource.supervise(
+        pod, max_restarts=given["max_restarts"], delete=given["delete"]
+    )
+
+
+def _check(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    launcher_arguments.require(given, **_EXAMPLES)
+    launcher_arguments.check_name(given["name"])
+    launcher_arguments.shared_workdir(words)
+    startup = given["startup_script"]
+    if startup is None:
+        return
+    if not Path(startup).is_file():
+        raise errors.UserError(f"--startup_script={startup} is not a file")
+    if set(startup) & set(",=^"):
+        raise errors.UserError(
+            f"--startup_script={startup!r}: gcloud reads ',', '=' and '^' in a path as its own"
+            " signs; rename the file"
+        )
+
+
+def _print(pod: Pod, delete: bool) -> None:
+    steps = {
+        "Unless it is there already; again after a preemption:": pod.create(),
+        "Until it says ACTIVE; SUSPENDED and FAILED are deleted and created anew:": pod.describe(),
+        "Once on every new TPU:": pod.install(),
+        "Again, after a wait, where it fails:": pod.start(),
+        "On Ctrl-C or SIGTERM:": pod.stop(),
+        "At the end:" if delete else "After a preemption:": pod.delete(),
+    }
+    for when, command in steps.items():
+        print(f"# {when}\n{tools.shown(command)}")

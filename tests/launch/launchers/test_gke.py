@@ -1,0 +1,113 @@
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch import cli
+from launch.launchers import jobset
+
+HERE = Path(__file__).resolve().parent
+VALIDATOR = jsonschema.Draft202012Validator(json.loads((HERE / "jobset_schema.json").read_text()))
+RUN = ("--config=a", "--workdir=gs://b/c")
+CPU = jobset.Hosts("lopt", "image", 2)
+TPU = jobset.Hosts("lopt", "image", 4, "tpu-v5-lite-podslice", "4x4", 4)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+def pod(hosts, words=RUN):
+    manifest = jobset.manifest(hosts, words, 3)
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    return job["template"]["spec"]
+
+
+def expand(word, environment):
+    """What Kubernetes makes of a word of a command."""
+    return re.sub(
+        r"\$(\$|\((\w+)\))",
+        lambda found: environment[found[2]] if found[2] else "$",
+        word,
+    )
+
+
+@pytest.mark.parametrize("name", ["gke_cpu", "gke_gpu", "gke_tpu", "gke_hostile"])
+def test_manifest_keeps_to_the_schema(name):
+    shown = (HERE / "golden" / f"{name}.txt").read_text()
+    VALIDATOR.validate(json.loads(shown.split("\n", 1)[1]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.update(kind="Job"),
+        lambda manifest: manifest["spec"].update(maxRestarts=3),
+        lambda manifest: manifest["spec"]["failurePolicy"].update(maxRestarts="3"),
+        lambda manifest: manifest["metadata"].update(name="Run_1"),
+    ],
+)
+def test_schema_sees_mistakes(change):
+    manifest = jobset.manifest(CPU, RUN, 3)
+    change(manifest)
+    assert list(VALIDATOR.iter_errors(manifest))
+
+
+@given(words=st.lists(TEXT, max_size=3), number=st.integers(0, 99))
+def test_words_reach_the_worker_unchanged(words, number):
+    manifest = json.loads(json.dumps(jobset.manifest(CPU, words, 3)))
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    command = job["template"]["spec"]["containers"][0]["command"]
+    expanded = [expand(word, {"PROCESS_ID": str(number)}) for word in command]
+    assert expanded == [
+        "lopt",
+        "meta-train",
+        *words,
+        "--coordinator_address=lopt-worker-0-0.lopt:8476",
+        "--num_processes=2",
+        f"--process_id={number}",
+    ]
+
+
+def test_tpu_hosts_find_each_other_by_themselves():
+    assert pod(TPU)["containers"][0]["command"][-1] == "--distributed"
+    assert pod(TPU)["containers"][0]["resources"]["limits"] == {"google.com/tpu": "4"}
+
+
+def test_a_mistake_is_not_tried_again():
+    manifest = jobset.manifest(CPU, RUN, 3)
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
+    assert manifest["spec"]["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
+
+
+def test_restarts_wait(monkeypatch):
+    import runpy
+    import sys
+    import time
+
+    (backoff,) = pod(CPU)["initContainers"]
+    python, option, module, restart = backoff["command"]
+    assert (python, option, restart) == ("python", "-m", "$(RESTART)")
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(sys, "argv", [module, "3"])
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    runpy.run_module(module, run_name="__main__")
+    assert waited == [8.0]
+
+
+def test_manifest_is_applied_through_stdin(fake_tools):
+    fake_tools.add("kubectl", reads_stdin=True)
+    assert cli.main(["launch", "gke", "--image=image", "--hosts=2", "--", *RUN]) == 0
+    ((command, document),) = fake_tools.calls()
+    assert command == ["kubectl", "apply", "--filename=-"]
+    assert json.loads(document) == jobset.manifest(CPU, RUN, 10)
+
+
+def test_refused_manifest(fake_tools, capfd):
+    fake_tools.add("kubectl", reads_stdin=True)
+    fake_tools.answer({"apply": [{"status": 1, "stderr": "no matches for kind\n"}]})
+    assert cli.main(["launch", "gke", "--image=image", "--hosts=2", "--", *RUN]) == 1
+    assert "no matches for kind\nlopt: error: `kubectl apply" in capfd.readouterr().err
