@@ -38,11 +38,25 @@ def unflatten(like: Any, arrays: Mapping[str, Any]) -> Any:
 
 
 def describe(arrays: Arrays) -> Description:
-    """Shape, dtype and checksum of every array; reads them all."""
+    """Shape, dtype and checksum of every array; reads them all.
+
+    An array of which this process has only a part has no checksum, None.
+    """
     return {
-        name: {"shape": list(x.shape), "dtype": str(x.dtype), "crc32": checksum(x)}
+        name: {
+            "shape": list(x.shape),
+            "dtype": str(x.dtype),
+            "crc32": checksum(x) if is_here(x) else None,
+        }
         for name, x in arrays.items()
     }
+
+
+def is_here(array: Any) -> bool:
+    """Whether this process has all of the array."""
+    if not isinstance(array, jax.Array):
+        return True
+    return array.is_fully_addressable or array.is_fully_replicated
 
 
 def checksum(array: Any) -> int:

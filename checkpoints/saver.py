@@ -1,5 +1,6 @@
 """Saving in the background, so that the loop goes on while a step is written."""
 
+import functools
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -42,7 +43,11 @@ class Saver:
         failure = self.wait()
         copy = _copy(tree)
         self._number = number
-        self._pending = self._thread.submit(self._store.write, number, copy, metadata, score)
+        try:
+            finish = self._store.start(number, copy, metadata, score)
+        except OSError as error:
+            finish = functools.partial(_fail, error)
+        self._pending = self._thread.submit(finish)
         return failure
 
     def wait(self) -> str | None:
@@ -71,6 +76,10 @@ class Saver:
             return f"step {self._number} could not be saved ({error.strerror or error})"
         self.saved = self._number
         return None
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 @jax.jit

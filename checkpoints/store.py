@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,13 +74,27 @@ class Store:
     def write(
         self, number: int, tree: Any, metadata: Mapping[str, Any], score: float | None = None
     ) -> None:
-        """Write a step; it replaces one of the same number, and older ones are then let go.
+        """``start`` to write a step, and finish it."""
+        self.start(number, tree, metadata, score)()
+
+    def start(
+        self, number: int, tree: Any, metadata: Mapping[str, Any], score: float | None = None
+    ) -> Callable[[], None]:
+        """Begin to write a step; it replaces one of the same number.
+
+        Where there are several processes all of them call this, with the same arguments and each in
+        the thread in which it runs its programs: Orbax has them agree by collectives. The first one
+        writes the manifest when all arrays are there.
 
         Args:
             number: of the step.
-            tree: arrays, typed keys among them, on any devices; not donated before this returns.
+            tree: arrays, typed keys among them, on any devices; not donated before the step is
+                written.
             metadata: JSON.
             score: meta-validation loss at this step.
+
+        Returns:
+            Writes the step, in any thread, and then lets older ones go; raises like this.
 
         Raises:
             OSError: the step could not be written; what was there before is still there.
@@ -88,23 +102,30 @@ class Store:
         unfinished = self.folder / f"{_UNFINISHED}{number}"
         named = arrays.flatten(tree)
         stored = {name: x for name, x in named.items() if x.size}
-        try:
-            self._clear_unfinished()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _check_space(self.folder, sum(x.nbytes for x in stored.values()))
-            _orbax_save(unfinished, stored)
-            content = {
-                "number": number,
-                "metadata": dict(metadata),
-                "score": score,
-                "arrays": list(arrays.describe(named).items()),
-            }
-            manifest.write(unfinished, content)
-            self._name(unfinished, self.folder / str(number))
-        except Exception as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise _as_os_error(error) from error
-        self._let_go()
+        with _undone_on_failure(unfinished):
+            if _is_first():
+                self._clear_unfinished()
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _check_space(self.folder, sum(x.nbytes for x in stored.values()))
+            saving = _orbax_start(unfinished, stored)
+
+        def finish() -> None:
+            with _undone_on_failure(unfinished):
+                with _quiet():
+                    saving.result()
+                if not _is_first():
+                    return
+                content = {
+                    "number": number,
+                    "metadata": dict(metadata),
+                    "score": score,
+                    "arrays": list(arrays.describe(named).items()),
+                }
+                manifest.write(unfinished, content)
+                self._name(unfinished, self.folder / str(number))
+            self._let_go()
+
+        return finish
 
     def holds(self, number: int, like: Any) -> bool:
         """Whether ``restore`` would find all arrays of ``like``.
@@ -154,9 +175,8 @@ class Store:
         except Exception as error:
             raise DamagedError(f"Orbax cannot read it ({_reason(error)})") from error
         for name, array in loaded.items():
-            if array.is_fully_addressable and (
-                arrays.checksum(array) != step.arrays[name]["crc32"]
-            ):
+            crc32 = step.arrays[name]["crc32"]
+            if crc32 is not None and arrays.is_here(array) and arrays.checksum(array) != crc32:
                 raise DamagedError(f"array {name} has a wrong checksum")
         # Orbax stores no arrays without elements: they are made anew.
         return {
@@ -202,20 +222,35 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _is_first() -> bool:
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def _undone_on_failure(unfinished: Path) -> Iterator[None]:
+    """Leave nothing behind where writing fails, and let that be an ``OSError``."""
+    try:
+        yield
+    except Exception as error:
+        if _is_first():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise _as_os_error(error) from error
+
+
 def _check_space(folder: Path, num_bytes: int) -> None:
     """Fail before Orbax does: its threads leave tracebacks behind on a full disk."""
     if shutil.disk_usage(folder).free < num_bytes + _OVERHEAD:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _orbax_save(folder: Path, stored: arrays.Arrays) -> None:
+def _orbax_start(folder: Path, stored: arrays.Arrays) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     context = ocp.Context()
     # Compression takes five times as long and saves 8 % on float data.
     context.array.saving.use_compression = False
     with _quiet(), context:
-        ocp.save_checkpointables(str(folder.absolute()), {_ITEM: stored})
+        return ocp.save_checkpointables_async(str(folder.absolute()), {_ITEM: stored})
 
 
 def _orbax_load(folder: Path, wanted: arrays.Arrays) -> arrays.Arrays:

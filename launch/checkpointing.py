@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 from checkpoints import Saver, Store
-from launch import errors, workdir
+from launch import errors
 from launch.configuration import Config
 from launch.records import Recorder
 from launch.resume import RunState
-from launch.signals import StopSignals
+from launch.signals import StopRequests
 from launch.validation import Validator
 from launch.versions import versions
 from meta_train import MetaState
@@ -20,11 +20,11 @@ class Checkpoints:
     """The checkpoints that a run writes.
 
     Args:
-        folder: work folder of the run.
+        folder: where steps go.
         config: complete config.
         recorder: what has been recorded goes with every checkpoint, and failures are shown by it.
         validator: the best theta and its loss go with every checkpoint.
-        signals: are told whether anything is unsaved.
+        stop: is told whether anything is unsaved.
         saved: meta-step that the run was restored at; None for a new run.
     """
 
@@ -34,15 +34,15 @@ class Checkpoints:
         config: Config,
         recorder: Recorder,
         validator: Validator,
-        signals: StopSignals,
+        stop: StopRequests,
         saved: int | None,
     ) -> None:
-        self._folder = folder / workdir.CHECKPOINTS
+        self._folder = folder
         self._saver = Saver(Store(self._folder, config.checkpoint.keep_latest))
         self._config = config
         self._recorder = recorder
         self._validator = validator
-        self._signals = signals
+        self._stop = stop
         self._last = saved or 0
 
     def due(self, meta_step: int, last: int) -> bool:
@@ -90,7 +90,7 @@ class Checkpoints:
                 f"the state after meta-step {meta_step} could not be saved in {self._folder}; "
                 "the message above tells why. The checkpoints before it are kept"
             )
-        self._signals.unsaved = False
+        self._stop.unsaved = False
 
     def close(self) -> None:
         """Wait for the last checkpoint."""

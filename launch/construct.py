@@ -27,8 +27,14 @@ def construct(factory: Callable[..., Any], fields: Mapping[str, Any], where: str
             or a value that the factory refuses with ``ValueError``.
     """
     check_fields(factory, fields, where, name)
+    taken = parameters(factory)
     try:
-        return factory(**fields)
+        return factory(
+            **{
+                field: _as_float(value, taken[field].annotation) if field in taken else value
+                for field, value in fields.items()
+            }
+        )
     except ValueError as error:
         raise errors.UserError(f"config.{where} ({name}): {error}") from error
 
@@ -84,6 +90,13 @@ def _check_type(value: Any, annotation: Any, where: str) -> None:
     wanted = " or ".join(_PLAIN.get(option, str(option)) for option in options)
     wanted = wanted.replace(str(type(None)), "None")
     raise errors.UserError(f"{where} = {value!r} is of a wrong type; it wants {wanted}")
+
+
+def _as_float(value: Any, annotation: Any) -> Any:
+    """A whole number where only a float is wanted as that float."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    options = _options(annotation)
+    return float(value) if whole and float in options and int not in options else value
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from launch.build import Experiment
 from launch.checkpointing import Checkpoints
 from launch.configuration import Config
 from launch.records import Recorder
-from launch.signals import StopSignals
+from launch.signals import StopRequests
 from launch.validation import Validator
 from meta_train import MetaState, MetaTrainer
 
@@ -22,9 +22,9 @@ def train(
     recorder: Recorder,
     validator: Validator,
     checkpoints: Checkpoints,
-    signals: StopSignals,
+    stop: StopRequests,
 ) -> tuple[MetaState, int]:
-    """Take the meta-steps that are left, until the last or a signal.
+    """Take the meta-steps that are left, until the last or a request to stop.
 
     Args:
         experiment: what is trained.
@@ -34,7 +34,7 @@ def train(
         recorder: receives the records of every dispatch.
         validator: measures theta every so often.
         checkpoints: saves the state every so often.
-        signals: may ask for a stop.
+        stop: may be requested.
 
     Returns:
         The state at the end, and the number of meta-steps behind it.
@@ -43,7 +43,7 @@ def train(
         RunFailed: too many meta-steps in a row changed nothing.
     """
     last = config.meta_steps
-    while not signals.requested:
+    while not stop.requested():
         if validator.due(done, last):
             recorder.flush()
             recorder.validation(done, *validator.measure(done, state.theta))
@@ -56,7 +56,7 @@ def train(
         state, records = _trainer(experiment, last - done).step(state)
         done += len(records["meta_loss"])
         recorder.push(done, records)
-        signals.unsaved = True
+        stop.unsaved = True
     recorder.flush()
     return jax.block_until_ready(state), done
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import cli, configuration, errors, options, overrides, workdir
+from launch import cli, configuration, distributed, errors, options, overrides, workdir
 
 HELP = """
 usage: lopt meta-train --config=CONFIG --workdir=DIR [--config.FIELD=VALUE ...]
@@ -22,6 +22,9 @@ usage: lopt meta-train --config=CONFIG --workdir=DIR [--config.FIELD=VALUE ...]
                          meta-validation. A run that was stopped there goes on by itself
   --restore_from=DIR     start a new run from the newest checkpoint in another run's folder
   --allow_config_change  go on from a checkpoint of another config; says what is kept
+  --distributed          share the particles with the other processes of a cluster (Slurm, Cloud
+                         TPU, Kubernetes, Open MPI); or name them: --coordinator_address=HOST:PORT
+                         --num_processes=N --process_id=I. `lopt launch` starts them all
 
 Ctrl-C or SIGTERM: the meta-step is finished and saved, and the command ends with status 75; run it
 again to go on. A second one ends it at once. Other statuses: 0 done, 2 your mistake, 1 a failure.
@@ -43,6 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     flags.DEFINE_bool(
         "allow_config_change", False, "Go on with another config.", flag_values=values
     )
+    distributed.define(values)
     config = configuration.load(spec)
     rest = overrides.take_tasks(config, rest)
     overrides.define(config, rest, values)
@@ -50,16 +54,21 @@ def run(arguments: Sequence[str]) -> int:
     if not values["workdir"].value:
         raise errors.UserError("--workdir is missing; for instance --workdir=runs/digits")
     config = configuration.complete(config.to_dict())
+    processes = distributed.check(values)
     folder = workdir.prepare(values["workdir"].value)
 
     from launch import run as run_module  # imports JAX: everything cheap is checked by now
 
+    if processes is not None:
+        distributed.join(processes)
     stopped = run_module.run(
         config,
         folder,
         restore_from=values["restore_from"].value,
         allow_config_change=bool(values["allow_config_change"].value),
     )
+    if processes is not None:
+        distributed.leave()
     return errors.STOPPED if stopped else errors.DONE
 
 

@@ -7,13 +7,24 @@ from typing import Any, NamedTuple
 
 import jax
 
-from launch import cache, configuration, devices, errors, loop, records, resume, workdir
+from launch import (
+    cache,
+    configuration,
+    devices,
+    distributed,
+    errors,
+    loop,
+    records,
+    resume,
+    signals,
+    workdir,
+)
 from launch.build import Experiment, build
 from launch.checkpointing import Checkpoints
 from launch.configuration import Config
 from launch.progress import make_progress
 from launch.records import Recorder
-from launch.signals import StopSignals
+from launch.signals import StopRequests
 from launch.validation import Validator
 from launch.writer import EventWriter, MetricWriter
 from meta_train.evaluation import Row
@@ -52,22 +63,25 @@ def run(
         RunFailed: the run could not go on, or its end could not be saved.
     """
     started = time.monotonic()
-    with StopSignals() as signals:
-        devices.prepare()
-        cache.enable()
+    devices.prepare()
+    cache.enable()
+    with signals.listen() as stop, distributed.output_folder(folder) as output:
         experiment = build(config)
         start = resume.find(experiment, config, folder, restore_from, allow_config_change)
-        if start and start.own and workdir.finished_steps(folder) == config.meta_steps:
-            print(f"{folder} is finished: {start.number} meta-steps are done")
+        finished = start and start.own and workdir.finished_steps(folder) == config.meta_steps
+        distributed.check_agreement(start.number if start else 0)
+        if finished:
+            print(f"{folder} is finished: {config.meta_steps} meta-steps are done")
             return None
         snapshot = start.metadata["records"] if start and start.own else None
-        if missing := records.cut(folder, snapshot):
-            print(f"{folder / workdir.METRICS} is damaged: {missing} bytes of records are lost")
-        (folder / workdir.FINISHED).unlink(missing_ok=True)
-        workdir.write_json(folder / workdir.CONFIG, config.to_dict())
-        writer = EventWriter(folder / workdir.EVENTS) if writer is None else writer
+        if missing := records.cut(output, snapshot):
+            print(f"{output / workdir.METRICS} is damaged: {missing} bytes of records are lost")
+        (output / workdir.FINISHED).unlink(missing_ok=True)
+        workdir.write_json(output / workdir.CONFIG, config.to_dict())
+        writer = EventWriter(output / workdir.EVENTS) if writer is None else writer
+        store = folder / workdir.CHECKPOINTS
         try:
-            return _run(experiment, config, folder, writer, started, start, signals)
+            return _run(experiment, config, output, store, writer, started, start, stop)
         finally:
             writer.close()
 
@@ -76,10 +90,11 @@ def _run(
     experiment: Experiment,
     config: Config,
     folder: Path,
+    store: Path,
     writer: MetricWriter,
     started: float,
     start: resume.Start | None,
-    signals: StopSignals,
+    stop: StopRequests,
 ) -> Interrupted | None:
     keys = _Keys(config.seed)
     validator = Validator(
@@ -110,17 +125,17 @@ def _run(
         start.metadata["records"] if start else None,
     )
     saved = done if start and start.own else None
-    checkpoints = Checkpoints(folder, config, recorder, validator, signals, saved)
+    checkpoints = Checkpoints(store, config, recorder, validator, stop, saved)
     try:
         state, done = loop.train(
-            experiment, state, done, config, recorder, validator, checkpoints, signals
+            experiment, state, done, config, recorder, validator, checkpoints, stop
         )
         checkpoints.finish(done, state)
     finally:
         checkpoints.close()
         progress.close()
         recorder.close()
-    if signals.requested:
+    if stop.requested():
         print(f"stopped after meta-step {done}; the same command goes on from there", flush=True)
         return Interrupted(done)
     try:

@@ -82,13 +82,18 @@ def shared_workdir(words: Sequence[str]) -> str:
     """The work folder, which every host must reach under this very path.
 
     Raises:
-        UserError: it is relative.
+        UserError: it is a URL or relative.
     """
     folder = flag_of(words, "workdir") or ""
-    if not folder.startswith(("/", "gs://")):
+    if "://" in folder:
         raise errors.UserError(
-            f"--workdir={folder} is relative; every host must reach the same folder: give gs://..."
-            " or an absolute path on storage that all hosts share"
+            f"--workdir={folder} is no folder of a file system; mount the storage on every host and"
+            " give its absolute path"
+        )
+    if not folder.startswith("/"):
+        raise errors.UserError(
+            f"--workdir={folder} is relative; every host must reach the same folder: give an"
+            " absolute path on storage that all hosts share"
         )
     return folder
 

@@ -12,10 +12,12 @@ from launch.launchers import arguments as launcher_arguments
 from launch.launchers import jobset, tools
 
 HELP = """
-usage: lopt launch gke --image=IMAGE --hosts=N [FLAGS] -- --config=CONFIG --workdir=gs://... [...]
+usage: lopt launch gke --image=IMAGE --hosts=N --volume_claim=NAME [FLAGS]
+         -- --config=CONFIG --workdir=/data/... [...]
 
   --image=IMAGE          a container image with lopt installed (`lopt` and `python` on its PATH)
   --hosts=N              pods, each a process on a host of its own; for a TPU slice all its hosts
+  --volume_claim=NAME    a ReadWriteMany claim (Filestore, NFS, Lustre); all pods mount it at /data
   --accelerator=TYPE     the node label's value: tpu-v5-lite-podslice, nvidia-h100-80gb, ...
                          (default: CPU)
   --topology=4x4         a TPU slice's topology; says that the accelerator is a TPU
@@ -24,14 +26,14 @@ usage: lopt launch gke --image=IMAGE --hosts=N [FLAGS] -- --config=CONFIG --work
   --spot                 use Spot nodes
   --name=NAME            the JobSet's name (default lopt)
   --namespace=NAME --service_account=NAME
-  --volume_claim=NAME    mount this claim at /data; --workdir may then be /data/...
   --max_restarts=N       restarts of all pods together (default 10), 2 s, 4 s, 8 s ... up to 5
                          minutes later
   --dry_run              print the manifest and apply nothing
 
-The cluster needs JobSet (jobset.sigs.k8s.io). --workdir is gs://... that the service account may
-write, or lies on the volume. A pod that is evicted or preempted has 2 minutes to save. A mistake of
-yours (status 2) fails the JobSet at once.
+The cluster needs JobSet (jobset.sigs.k8s.io). --workdir lies on the volume, where renaming a
+folder must be atomic: a Cloud Storage FUSE claim will do if its bucket has a hierarchical namespace
+and the service account may write to it. A pod that is evicted or preempted has 2 minutes to save. A
+mistake of yours (status 2) fails the JobSet at once.
 
   kubectl get jobset NAME                                    how it stands
   kubectl logs -f -l jobset.sigs.k8s.io/jobset-name=NAME     what it says
@@ -40,14 +42,17 @@ yours (status 2) fails the JobSet at once.
 Common failures
   no matches for kind "JobSet"     install JobSet in the cluster
   field is immutable               a JobSet of this name exists: delete it, or choose another --name
-  pods stay Pending                no such nodes: `kubectl describe pod` names the label or quota;
-                                   the topology must be the node pool's, the hosts all of them
-  403 on gs://...                  give the --service_account the bucket's role Storage Object User
+  pods stay Pending                no such nodes or claim: `kubectl describe pod` names the label,
+                                   quota or claim; the topology must be the node pool's, the hosts
+                                   all of them, the claim in the --namespace
+  pods stay in Init                the volume cannot be mounted: `kubectl describe pod` says why; is
+                                   the claim ReadWriteMany? For a bucket, the --service_account
+                                   needs the role Storage Object User
   `lopt`: executable not found     the image has no lopt on its PATH
 
 example: lopt launch gke --image=europe-docker.pkg.dev/me/lopt/lopt:1 --hosts=4
-           --accelerator=tpu-v5-lite-podslice --topology=4x4 --chips_per_host=4
-           -- --config=mnist_mlp_pes --workdir=gs://my-bucket/mnist
+           --volume_claim=runs --accelerator=tpu-v5-lite-podslice --topology=4x4
+           --chips_per_host=4 -- --config=mnist_mlp_pes --workdir=/data/mnist
 """
 
 
@@ -96,14 +101,13 @@ def _check(given: Mapping[str, Any], words: Sequence[str]) -> None:
     elif given["topology"] or given["chips_per_host"]:
         launcher_arguments.require(given, accelerator="tpu-v5-lite-podslice")
     folder = launcher_arguments.shared_workdir(words)
-    if folder.startswith("/"):
-        if given["volume_claim"] is None:
-            raise errors.UserError(
-                f"--workdir={folder} is inside the pods and lost with them: give gs://..., or"
-                f" --volume_claim=NAME and --workdir={jobset.MOUNT}/..."
-            )
-        if not folder.startswith(f"{jobset.MOUNT}/"):
-            raise errors.UserError(
-                f"--workdir={folder} is not on the volume, which is mounted at {jobset.MOUNT}: give"
-                f" --workdir={jobset.MOUNT}/..."
-            )
+    if not given["volume_claim"]:
+        raise errors.UserError(
+            f"--workdir={folder} is inside the pods and lost with them: give --volume_claim=NAME"
+            f" and --workdir={jobset.MOUNT}/..."
+        )
+    if not folder.startswith(f"{jobset.MOUNT}/"):
+        raise errors.UserError(
+            f"--workdir={folder} is not on the volume, which is mounted at {jobset.MOUNT}: give"
+            f" --workdir={jobset.MOUNT}/..."
+        )

@@ -3,7 +3,8 @@
 The worker's command is a list of words and meets no shell. Kubernetes itself expands ``$(NAME)`` in
 it, which is used for the process's number and escaped everywhere else.
 
-References: the JobSet API, jobset.x-k8s.io/v1alpha2; the Job and Pod APIs, batch/v1 and v1.
+References: the JobSet API, jobset.x-k8s.io/v1alpha2; the Job and Pod APIs, batch/v1 and v1; the
+Cloud Storage FUSE CSI driver's pod annotations.
 """
 
 import dataclasses
@@ -19,6 +20,8 @@ _PORT = 8476
 _SAVE_SECONDS = 120
 """Between the notice of an eviction and the pod's end."""
 _JOB = "worker"
+_ANNOTATIONS = {"gke-gcsfuse/volumes": "true"}
+"""Without it a Cloud Storage FUSE claim is not mounted; nothing is needed for other claims."""
 
 Manifest = dict[str, Any]
 
@@ -33,6 +36,7 @@ class Hosts:
     name: str
     image: str
     hosts: int
+    volume_claim: str
     accelerator: str | None = None
     topology: str | None = None
     chips_per_host: int | None = None
@@ -41,7 +45,6 @@ class Hosts:
     spot: bool = False
     namespace: str | None = None
     service_account: str | None = None
-    volume_claim: str | None = None
 
 
 def manifest(hosts: Hosts, words: Sequence[str], max_restarts: int) -> Manifest:
@@ -70,7 +73,7 @@ def manifest(hosts: Hosts, words: Sequence[str], max_restarts: int) -> Manifest:
                 }
             ]
         },
-        "template": {"spec": _pod(hosts, words)},
+        "template": {"metadata": {"annotations": _ANNOTATIONS}, "spec": _pod(hosts, words)},
     }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -93,14 +96,13 @@ def manifest(hosts: Hosts, words: Sequence[str], max_restarts: int) -> Manifest:
 
 
 def _pod(hosts: Hosts, words: Sequence[str]) -> Manifest:
-    mounts = [{"name": "data", "mountPath": MOUNT}] if hosts.volume_claim else None
     worker = _given(
         name=_JOB,
         image=hosts.image,
         command=["lopt", "meta-train", *tools.double_dollars(words), *_cluster(hosts)],
         env=[_from_annotation("PROCESS_ID", "batch.kubernetes.io/job-completion-index")],
         resources=_resources(hosts) or None,
-        volumeMounts=mounts,
+        volumeMounts=[{"name": "data", "mountPath": MOUNT}],
     )
     # JobSet restarts at once; the wait is ours.
     backoff = {
@@ -118,7 +120,7 @@ def _pod(hosts: Hosts, words: Sequence[str]) -> Manifest:
         tolerations=_tolerations(hosts) or None,
         initContainers=[backoff],
         containers=[worker],
-        volumes=[claim] if hosts.volume_claim else None,
+        volumes=[claim],
     )
 
 

@@ -27,7 +27,7 @@ usage: lopt launch slurm --nodes=N --time=HH:MM:SS [FLAGS] -- --config=CONFIG --
   --dry_run              print the job script and submit nothing
 
 Submit from the environment (venv, modules) in which `lopt` works: Slurm takes it along. --workdir
-is an absolute path that all nodes share, or gs://...
+is an absolute path on a file system that all nodes share.
 
 The job is requeued when it was preempted, reached its time limit, or failed; never after your
 mistake (status 2) or `scancel`.

@@ -14,7 +14,7 @@ from launch.launchers.tpu_pod import Pod
 
 HELP = """
 usage: lopt launch tpu --name=NAME --zone=ZONE --accelerator_type=TYPE --runtime_version=VERSION
-         --package=PACKAGE [FLAGS] -- --config=CONFIG --workdir=gs://... [...]
+         --package=PACKAGE [FLAGS] -- --config=CONFIG --workdir=/mnt/... [...]
 
   --name=NAME              names the queued resource and its TPU; one that exists is used
   --zone=ZONE --project=PROJECT
@@ -22,14 +22,17 @@ usage: lopt launch tpu --name=NAME --zone=ZONE --accelerator_type=TYPE --runtime
   --runtime_version=VERSION  v2-alpha-tpuv5-lite, tpu-ubuntu2204-base, ...
   --package=PACKAGE        what pip installs on every host, as in 'lopt[tpu] @ git+https://...'
   --spot                   take Spot capacity, which may be preempted
-  --startup_script=FILE    runs on every host when it starts, for instance to mount storage
+  --startup_script=FILE    runs on every host as root when it starts, to mount the shared storage
   --max_restarts=N         tries after the first (default 10), 2 s, 4 s, 8 s ... up to 5 minutes
                            later; a preempted TPU is requested anew
   --delete                 delete the TPU when this command ends, however it ends
   --dry_run                print the commands and run nothing
 
 This command waits until the TPU is there, installs, runs `lopt meta-train` on all hosts and stays
-with it. --workdir is gs://..., or an absolute path on storage that the startup script mounts.
+with it. --workdir is on a file system that the startup script mounts on every host and lets you
+write to: Filestore, NFS, Lustre. Renaming a folder must be atomic there, which it is not on a
+mounted bucket without a hierarchical namespace.
+
 Ctrl-C or SIGTERM: the hosts save and stop, status 75; the same command goes on. A second one leaves
 the hosts to themselves.
 
@@ -42,13 +45,14 @@ Common failures
                               an accelerator type that the zone has not, a wrong runtime version
   ssh: permission denied      your account needs the roles TPU Admin and Service Account User
   status 255                  the connection was lost; the hosts are stopped and started again
-  403 on gs://...             give the TPU's service account the bucket's role Storage Object User
+  cannot be written           the startup script has not mounted the storage, or not for you:
+                              `sudo journalctl -u google-startup-scripts` on a host says why
   "already in use"            another program holds the TPU: end it, or delete the TPU
 
 example: lopt launch tpu --name=mnist --zone=us-west4-a --accelerator_type=v5litepod-16
-           --runtime_version=v2-alpha-tpuv5-lite --spot --delete
+           --runtime_version=v2-alpha-tpuv5-lite --spot --delete --startup_script=mount.sh
            --package='lopt[tpu] @ git+https://github.com/me/lopt'
-           -- --config=mnist_mlp_pes --workdir=gs://my-bucket/mnist
+           -- --config=mnist_mlp_pes --workdir=/mnt/runs/mnist
 """
 
 _EXAMPLES = {

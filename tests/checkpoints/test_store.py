@@ -217,7 +217,7 @@ def test_failure_to_save_is_told_and_what_was_there_stays(store, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("checkpoints.store._orbax_save", full)
+    monkeypatch.setattr("checkpoints.store._orbax_start", full)
     saver.save(2, {"x": jnp.ones(3)}, {})
     assert saver.wait() == "step 2 could not be saved (No space left on device)"
     assert saver.saved == 1

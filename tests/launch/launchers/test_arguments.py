@@ -3,9 +3,9 @@ import pytest
 from launch import cli
 from launch.launchers import LAUNCHERS, arguments, backoff
 
-RUN = ("--", "--config=a", "--workdir=gs://b/c")
+RUN = ("--", "--config=a", "--workdir=/data/c")
 SLURM = ("slurm", "--nodes=1", "--time=1:00:00")
-GKE = ("gke", "--image=i", "--hosts=2")
+GKE = ("gke", "--image=i", "--hosts=2", "--volume_claim=v")
 TPU = ("tpu", "--zone=z", "--accelerator_type=t", "--runtime_version=r", "--package=p")
 
 
@@ -62,8 +62,9 @@ def test_help_lists_every_launcher(capsys):
         ((*GKE, "--accelerator=a", *RUN), "--chips_per_host is missing"),
         ((*GKE, "--topology=4x4", *RUN), "--accelerator is missing"),
         ((*GKE, "--", "--config=a", "--workdir=runs/x"), "--workdir=runs/x is relative"),
-        ((*GKE, "--", "--config=a", "--workdir=/data/x"), "--volume_claim=NAME"),
-        ((*GKE, "--volume_claim=v", "--", "--config=a", "--workdir=/x"), "mounted at /data"),
+        ((*GKE[:-1], *RUN), "--volume_claim=NAME"),
+        ((*GKE, "--volume_claim=", *RUN), "--volume_claim=NAME"),
+        ((*GKE, "--", "--config=a", "--workdir=/x"), "mounted at /data"),
         ((*TPU, *RUN), "--name is missing"),
         ((*TPU[:-1], "--name=a", *RUN), "--package is missing"),
         ((*TPU, "--name=a b", *RUN), "lower-case"),
@@ -76,6 +77,14 @@ def test_help_lists_every_launcher(capsys):
 )
 def test_mistake_is_one_line(user_error, words, expected):
     assert expected in user_error("launch", *words)
+
+
+@pytest.mark.parametrize("launch", [SLURM, GKE, (*TPU, "--name=a")])
+@pytest.mark.parametrize("folder", ["gs://b/c", "file:///data/c", "/data/gs://b"])
+def test_url_is_no_workdir(user_error, launch, folder):
+    said = user_error("launch", *launch, "--dry_run", "--", "--config=a", f"--workdir={folder}")
+    assert f"--workdir={folder} is no folder of a file system" in said
+    assert "mount the storage on every host and give its absolute path" in said
 
 
 @pytest.mark.parametrize(

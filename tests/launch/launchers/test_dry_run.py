@@ -4,11 +4,11 @@ import shlex
 
 import pytest
 
-RUN = ("--", "--config=mnist_mlp_pes", "--workdir=gs://bucket/run")
+RUN = ("--", "--config=mnist_mlp_pes", "--workdir=/data/run")
 HOSTILE = (
     "--",
     "--config=my configs/a b.py",
-    "--workdir=gs://bucket/it's; rm -rf ~",
+    "--workdir=/data/it's; rm -rf ~",
     "--config.a=\"double\" 'single' `tick` $(HOME) ${HOME} $HOME $$",
     "--config.b=line\nbreak\n#SBATCH --nodes=99\n",
     "--config.c=a && b || c | d > e < f & * ? [x] {y} ! # \\ \t%j",
@@ -16,7 +16,7 @@ HOSTILE = (
     "--config.e=é 中",
 )
 SLURM = ("--nodes=2", "--time=24:00:00")
-GKE = ("--image=registry/lopt:1", "--hosts=4")
+GKE = ("--image=registry/lopt:1", "--hosts=4", "--volume_claim=runs")
 TPU = (
     "--name=mnist",
     "--zone=us-west4-a",
@@ -50,11 +50,8 @@ CASES = {
         "--namespace=research",
         "--accelerator=nvidia-h100-80gb",
         "--chips_per_host=8",
-        "--volume_claim=runs",
         "--max_restarts=3",
-        "--",
-        "--config=mnist_mlp_pes",
-        "--workdir=/data/run",
+        *RUN,
     ),
     "gke_tpu.txt": (
         "gke",

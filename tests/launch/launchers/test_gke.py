@@ -12,9 +12,10 @@ from launch.launchers import jobset
 
 HERE = Path(__file__).resolve().parent
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((HERE / "jobset_schema.json").read_text()))
-RUN = ("--config=a", "--workdir=gs://b/c")
-CPU = jobset.Hosts("lopt", "image", 2)
-TPU = jobset.Hosts("lopt", "image", 4, "tpu-v5-lite-podslice", "4x4", 4)
+RUN = ("--config=a", "--workdir=/data/c")
+LAUNCH = ("launch", "gke", "--image=image", "--hosts=2", "--volume_claim=runs", "--", *RUN)
+CPU = jobset.Hosts("lopt", "image", 2, "runs")
+TPU = jobset.Hosts("lopt", "image", 4, "runs", "tpu-v5-lite-podslice", "4x4", 4)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
@@ -75,6 +76,14 @@ def test_tpu_hosts_find_each_other_by_themselves():
     assert pod(TPU)["containers"][0]["resources"]["limits"] == {"google.com/tpu": "4"}
 
 
+def test_claim_is_mounted_even_if_it_is_a_bucket():
+    (volume,), (container,) = pod(CPU)["volumes"], pod(CPU)["containers"]
+    assert volume["persistentVolumeClaim"] == {"claimName": "runs"}
+    assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/data"}]
+    job = jobset.manifest(CPU, RUN, 3)["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert job["template"]["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
+
+
 def test_a_mistake_is_not_tried_again():
     manifest = jobset.manifest(CPU, RUN, 3)
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
@@ -100,7 +109,7 @@ def test_restarts_wait(monkeypatch):
 
 def test_manifest_is_applied_through_stdin(fake_tools):
     fake_tools.add("kubectl", reads_stdin=True)
-    assert cli.main(["launch", "gke", "--image=image", "--hosts=2", "--", *RUN]) == 0
+    assert cli.main(LAUNCH) == 0
     ((command, document),) = fake_tools.calls()
     assert command == ["kubectl", "apply", "--filename=-"]
     assert json.loads(document) == jobset.manifest(CPU, RUN, 10)
@@ -109,5 +118,5 @@ def test_manifest_is_applied_through_stdin(fake_tools):
 def test_refused_manifest(fake_tools, capfd):
     fake_tools.add("kubectl", reads_stdin=True)
     fake_tools.answer({"apply": [{"status": 1, "stderr": "no matches for kind\n"}]})
-    assert cli.main(["launch", "gke", "--image=image", "--hosts=2", "--", *RUN]) == 1
+    assert cli.main(LAUNCH) == 1
     assert "no matches for kind\nlopt: error: `kubectl apply" in capfd.readouterr().err

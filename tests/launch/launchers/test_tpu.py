@@ -12,7 +12,7 @@ from launch import cli
 from launch.launchers.tpu_pod import Pod
 
 ROOT = Path(__file__).resolve().parents[3]
-RUN = ("--config=a", "--workdir=gs://b/c")
+RUN = ("--config=a", "--workdir=/mnt/b/c")
 LAUNCH = (
     "launch",
     "tpu",

@@ -1,0 +1,126 @@
+"""Several processes of one run: how they join and agree, and which one writes.
+
+Every process runs the same program on its share of the devices; checkpoints are written by all.
+Only process 0 shows anything and keeps records, plots and bundles: the others do all that too, so
+that there is one program, but into a folder that is thrown away.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from launch import errors
+
+HEARTBEAT_SECONDS = 15
+"""A process that has not been heard of for so long is taken for dead, and ends all others."""
+
+_EXPLICIT = ("coordinator_address", "num_processes", "process_id")
+
+
+def define(values: flags.FlagValues) -> None:
+    """Define the flags by which a process joins others."""
+    flags.DEFINE_bool("distributed", False, "Find the other processes.", flag_values=values)
+    flags.DEFINE_string("coordinator_address", None, "HOST:PORT.", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "How many.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("process_id", None, "Which one.", lower_bound=0, flag_values=values)
+
+
+def check(values: flags.FlagValues) -> dict[str, Any] | None:
+    """The arguments of ``jax.distributed.initialize``; None for a single process.
+
+    Raises:
+        UserError: flags that do not go together.
+    """
+    given: dict[str, Any] = {name: values[name].value for name in _EXPLICIT}
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return {} if values["distributed"].value else None
+    if missing:
+        raise errors.UserError(
+            f"--{missing[0]} is missing; --coordinator_address, --num_processes and --process_id "
+            "go together, or give --distributed alone where a cluster can be detected"
+        )
+    if given["process_id"] >= given["num_processes"]:
+        raise errors.UserError(
+            f"--process_id={given['process_id']} must be below "
+            f"--num_processes={given['num_processes']}"
+        )
+    host, _, port = given["coordinator_address"].rpartition(":")
+    if not host or not port.isdecimal():
+        raise errors.UserError(
+            f"--coordinator_address={given['coordinator_address']} must be HOST:PORT"
+        )
+    return given
+
+
+def join(arguments: dict[str, Any]) -> None:
+    """Join the other processes; before JAX has started its backends.
+
+    Raises:
+        UserError: no cluster was detected.
+        RunFailed: the others could not be reached.
+    """
+    import jax
+
+    try:
+        jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except ValueError as error:
+        raise errors.UserError(
+            f"--distributed: no cluster was detected ({error}); give --coordinator_address, "
+            "--num_processes and --process_id"
+        ) from error
+    except RuntimeError as error:
+        raise errors.RunFailed(f"the other processes cannot be reached: {error}") from error
+
+
+def leave() -> None:
+    """Wait until every process is done; whoever ended before would end the others."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices("lopt is done")
+    jax.distributed.shutdown()
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """Where this process writes what only process 0 keeps: ``folder`` there, else a passing one.
+
+    Other processes than process 0 say nothing on stdout meanwhile.
+    """
+    import jax
+
+    if not jax.distributed.is_initialized() or jax.process_index() == 0:
+        yield folder
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="lopt-") as passing,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield Path(passing)
+
+
+def check_agreement(meta_step: int) -> None:
+    """Make sure that all processes go on from the same meta-step.
+
+    Raises:
+        RunFailed: they do not, as where they do not see the same work folder.
+    """
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return
+    found = np.unique(multihost_utils.process_allgather(np.asarray(meta_step)))
+    if len(found) > 1:
+        raise errors.RunFailed(
+            f"the processes would go on from different meta-steps ({found.tolist()}); --workdir "
+            "must be one folder that all of them share"
+        )
