@@ -1,4 +1,7 @@
-"""Run with eight CPU devices in a process of its own by test_parallel.py; prints JSON."""
+"""Run with eight CPU devices, in one process or two, by test_parallel.py; prints JSON.
+
+python devices_program.py META_STEPS few|all|processes:PORT:ID ESTIMATOR ...
+"""
 
 import json
 import sys
@@ -17,10 +20,6 @@ from meta_train.parallel import Devices
 from tests.meta_train.linear_system import SYSTEM, THETA
 
 HORIZON = ConstantHorizon(18)
-
-
-ALL = [Devices(n, backend) for backend in ("shard_map", "pmap") for n in (2, 4, 8)]
-FEW = [Devices(8), Devices(2, "pmap")]
 
 
 def meta_train(name: str, devices: Devices, meta_steps: int) -> dict:
@@ -58,14 +57,23 @@ def _name(layout: Devices) -> str:
 
 
 def main() -> None:
-    meta_steps, layouts = int(sys.argv[1]), {"all": ALL, "few": FEW}[sys.argv[2]]
-    layouts = [Devices(1), *layouts]
+    meta_steps, layouts, *names = int(sys.argv[1]), *sys.argv[2:]
+    evaluated = [Devices(1), Devices(8)] if layouts == "few" else []
+    if layouts.startswith("processes"):
+        _, port, process = layouts.split(":")
+        jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(process))
+        layouts = evaluated = [Devices(8)]
+    elif layouts == "few":
+        layouts = [Devices(1), Devices(8), Devices(2, "pmap")]
+    else:
+        backends = ("shard_map", "pmap")
+        layouts = [Devices(1), *(Devices(n, backend) for backend in backends for n in (2, 4, 8))]
     results = {
         name: {_name(layout): meta_train(name, layout, meta_steps) for layout in layouts}
-        for name in sys.argv[3:]
+        for name in names
     }
-    results["evaluation"] = {_name(layout): evaluate(layout) for layout in [Devices(1), Devices(8)]}
-    print(json.dumps(results))
+    results["evaluation"] = {_name(layout): evaluate(layout) for layout in evaluated}
+    print("RESULTS", json.dumps(results))
 
 
 if __name__ == "__main__":

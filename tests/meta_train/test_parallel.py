@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,30 +21,42 @@ NAMES = ("pes", "nres", "truncated_bptt")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_program(layouts):
-    """Results by estimator and layout, from a process with eight devices."""
+def start_program(layouts, devices=8):
+    """A process that computes results by estimator and layout."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8"
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"
         " --xla_llvm_disable_expensive_passes=true",
     }
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, str(PROGRAM), "50", layouts, *NAMES],
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=600,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+
+
+def results_of(process):
+    output, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error
+    return json.loads(output.rpartition("RESULTS")[2])
 
 
 @pytest.fixture(scope="module")
 def results():
-    return run_program("few")
+    return results_of(start_program("few"))
+
+
+@pytest.fixture(scope="module")
+def results_of_two_processes():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [start_program(f"processes:{port}:{i}", devices=4) for i in range(2)]
+    return [results_of(process) for process in processes]
 
 
 def assert_theta_is_the_same(results, num_layouts):
@@ -51,18 +64,32 @@ def assert_theta_is_the_same(results, num_layouts):
         layouts = results[name]
         assert len(layouts) == num_layouts
         for layout, result in layouts.items():
-            np.testing.assert_allclose(
-                result["theta"], layouts["shard_map 1"]["theta"], rtol=1e-5, err_msg=layout
-            )
+            assert_close(result["theta"], layouts["shard_map 1"]["theta"], layout)
+
+
+def assert_close(found, expected, message=""):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=message)
 
 
 def test_theta_is_the_same_on_several_devices(results):
     assert_theta_is_the_same(results, 3)
 
 
+def test_two_processes_of_four_devices_get_the_same(results, results_of_two_processes):
+    for of_process in results_of_two_processes:
+        for name in NAMES:
+            found, expected = of_process[name]["shard_map 8"], results[name]["shard_map 1"]
+            assert_close(found["theta"], expected["theta"])
+            np.testing.assert_allclose(found["grad_norm"], expected["grad_norm"], rtol=1e-4)
+        found = of_process["evaluation"]["shard_map 8"]
+        expected = results["evaluation"]["shard_map 1"]
+        assert_close(found["meta_valid_loss"], expected["meta_valid_loss"])
+        assert_close(found["mean_losses"], expected["mean_losses"])
+
+
 @pytest.mark.slow
 def test_theta_is_the_same_on_any_number_of_devices():
-    assert_theta_is_the_same(run_program("all"), 7)
+    assert_theta_is_the_same(results_of(start_program("all")), 7)
 
 
 @pytest.mark.parametrize("name", ["pes", "truncated_bptt"])
