@@ -126,7 +126,10 @@ def normalise_tasks(section: Any, path: str) -> Any:
     for label, entry in entries.items():
         entry.setdefault("name", label)
         entry.setdefault("weight", 1.0)
-    return ConfigDict(entries)
+    try:
+        return ConfigDict(entries)
+    except ValueError as error:
+        raise errors.UserError(f"config.{path}: {error}") from error
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -188,6 +191,8 @@ def _assign(config: Config, name: str, value: Any, where: str) -> None:
             f"config.{where} = {value!r} is of type {type(value).__name__}; it wants "
             f"{'a section' if wanted is ConfigDict else wanted.__name__}"
         ) from error
+    except ValueError as error:  # a name with a dot in it
+        raise errors.UserError(f"config.{where}: {error}") from error
 
 
 def _entry(value: Any, path: str) -> dict[str, Any]:

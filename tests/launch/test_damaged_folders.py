@@ -1,5 +1,6 @@
 """Random damage to a run's folder and config: a clear error or a correct resume, nothing else."""
 
+import inspect
 import json
 import shutil
 
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import launch.run
 from checkpoints import Store
-from launch import cli, configuration, errors, inspect, records, resume, workdir
+from launch import cli, configuration, errors, records, resume, workdir
 from launch.build import build
+from launch.inspect import inspect as inspect_folder
 from tests.launch.test_resume import meta_train
 
 EXAMPLES = [40, pytest.param(2000, marks=pytest.mark.slow)]
@@ -93,7 +96,7 @@ def test_a_damaged_folder_is_refused_or_gone_on_with(run, examples):
             if damaged is not None:
                 path.write_bytes(damaged)
         try:
-            inspect.inspect(run.folder)
+            inspect_folder(run.folder)
             start = try_to_go_on(run)
             if start is not None:
                 run.assert_is_good(start)
@@ -136,7 +139,10 @@ def test_a_damaged_config_is_refused_or_says_the_same(run, examples, tmp_path, m
     paths = list(paths_of(fields))
     file = tmp_path / "config.json"
     went_on = []
-    monkeypatch.setattr("launch.run._run", lambda *arguments: went_on.append(arguments))
+    signature = inspect.signature(launch.run._run)
+    monkeypatch.setattr(
+        "launch.run._run", lambda *given: went_on.append(signature.bind(*given).arguments)
+    )
     text = damages(whole, [b"{}", b"[1]", b"3"]).filter(lambda damaged: damaged is not None)
     structure = st.builds(
         lambda path, new: json.dumps(changed(fields, path, new)).encode(),
@@ -155,7 +161,7 @@ def test_a_damaged_config_is_refused_or_says_the_same(run, examples, tmp_path, m
         status = cli.main(["meta-train", f"--config={file}", f"--workdir={folder}"])
         error = capsys.readouterr().err
         if status == 0:
-            config, start = went_on[0][1], went_on[0][5]
+            config, start = went_on[0]["config"], went_on[0]["start"]
             assert start is not None
             assert configuration.complete(json.loads(damaged)).to_dict() == config.to_dict()
             run.assert_is_good(start)
