@@ -34,6 +34,8 @@ def get_config() -> ConfigDict:
     # Tasks by label: {name (the label by default), weight, fields of the task}. The meta-gradient
     # is the mean over tasks by weight; every task has particles of its own.
     config.tasks = ConfigDict({"digits_mlp": {"weight": 1.0}})
+    # Tasks that each meta-step takes, drawn by weight; None: all. Fewer are faster, and noisier.
+    config.systems_per_step = _any(None)
 
     config.estimator = ConfigDict(
         {

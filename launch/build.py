@@ -171,6 +171,11 @@ def _make_trainer(
     meta_optimizer: optax.GradientTransformation,
     fields: Mapping[str, Any],
 ) -> meta_train.MetaTrainer:
+    count = fields["systems_per_step"]
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+        raise errors.UserError(
+            f"config.systems_per_step = {count!r} must be a whole number of tasks, or None for all"
+        )
     try:
         return meta_train.MetaTrainer(
             systems,
@@ -180,6 +185,7 @@ def _make_trainer(
             steps_per_dispatch=fields["steps_per_dispatch"],
             devices=devices.choose(fields["devices"], estimator.num_groups),
             max_grad_norm=_max_grad_norm(fields["bad_steps"]["max_grad_norm"]),
+            systems_per_step=count,
         )
     except ValueError as error:
         raise errors.UserError(f"config: {error}") from error

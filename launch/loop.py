@@ -61,10 +61,13 @@ def train(
     return jax.block_until_ready(state), done
 
 
-def compile_ahead(experiment: Experiment, left: int) -> None:
-    """Compile the first dispatch of ``train`` of a run with ``left`` meta-steps to go."""
-    if left:
-        _trainer(experiment, left).compile()
+def compile_ahead(experiment: Experiment, left: int) -> int:
+    """Compile the first dispatch of ``train`` of a run with ``left`` meta-steps to go.
+
+    Returns:
+        Memory that it takes on each device, in bytes.
+    """
+    return _trainer(experiment, left).compile() if left else 0
 
 
 def _trainer(experiment: Experiment, left: int) -> MetaTrainer:

@@ -27,6 +27,7 @@ from launch.records import Recorder
 from launch.signals import StopRequests
 from launch.validation import Validator
 from launch.writer import EventWriter, MetricWriter
+from meta_train import MetaTrainer
 from meta_train.evaluation import Row
 
 
@@ -103,17 +104,14 @@ def _run(
         config.meta_validation.every_steps,
         config.meta_validation.num_seeds,
     )
+    if start and start.same_config:
+        validator.restore(start.metadata["validation"], start.state.best_theta)
     done = start.number if start else 0
     with ThreadPoolExecutor(max_workers=1) as pool:
         compiling = pool.submit(loop.compile_ahead, experiment, config.meta_steps - done)
-        if start is None:
-            state = experiment.trainer.init(keys.training)
-        else:
-            state = start.state.meta_state
-            if start.same_config:
-                validator.restore(start.metadata["validation"], start.state.best_theta)
-        _show_start(config, folder, experiment.trainer.devices.count, state.theta, writer)
-    compiling.result()
+        state = start.state.meta_state if start else experiment.trainer.init(keys.training)
+        _show_start(config, folder, state.theta, writer)
+    _show_plan(experiment.trainer, compiling.result())
     progress = make_progress(config.meta_steps)
     recorder = Recorder(
         folder,
@@ -171,19 +169,24 @@ class _Keys:
         return jax.random.fold_in(self.training, 1_000_002)
 
 
-def _show_start(
-    config: Config, folder: Path, num_devices: int, theta: Any, writer: MetricWriter
-) -> None:
+def _show_start(config: Config, folder: Path, theta: Any, writer: MetricWriter) -> None:
     from clu import parameter_overview, platform
 
     overview = parameter_overview.get_parameter_overview(theta, include_stats=False)
     title = f"{configuration.subject(config)} on {configuration.goal(config)}"
-    device = jax.devices()[0]
-    print(f"meta-training {title} by {config.estimator.name}")
-    print(overview)
-    print(f"on {num_devices} x {device.device_kind}, into {folder}", flush=True)
+    print(f"meta-training {title} by {config.estimator.name}, into {folder}")
+    print(overview, flush=True)
     writer.write_hparams(configuration.flat(config))
     platform.work_unit().set_task_status(f"meta-training {title}")
+
+
+def _show_plan(trainer: MetaTrainer, num_bytes: int) -> None:
+    """Which device does how much; ``num_bytes`` of memory on each, if that is known."""
+    count, groups = trainer.devices.count, trainer.estimator.num_groups
+    words = f"on {count} x {jax.devices()[0].device_kind}"
+    words += f", each with {groups // count} of {groups} groups of particles per task"
+    memory = f", {num_bytes / 1e6:,.1f} MB of memory" if num_bytes else ""
+    print(words + memory, flush=True)
 
 
 def _finish(

@@ -12,18 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
 
+from meta_train.mixture import Records, inclusion_probabilities, weighted_estimate
 from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
-from meta_train.types import (
-    EstimatorState,
-    GradientEstimator,
-    MetaState,
-    Theta,
-    UnrolledSystem,
-)
-
-Records = dict[str, Array]
+from meta_train.types import GradientEstimator, MetaState, Theta, UnrolledSystem
 
 _SPLIT: Any = SPLIT
 _WHOLE: Any = REPLICATED
@@ -45,10 +37,15 @@ class MetaTrainer:
         devices: over which the particles of every system are split.
         max_grad_norm: a meta-step whose meta-gradient has a larger norm, or is not finite, or has
             no finite meta-loss, leaves theta and the meta-optimizer as they are.
+        systems_per_step: how many of the systems each meta-step takes, drawn at random; None takes
+            all. A system is drawn with a probability in proportion to its weight (at most 1), and
+            its meta-gradient divided by that: the expectation is that of taking all, at a larger
+            variance. The others keep their particles as they are.
 
     Raises:
-        ValueError: for no systems, a ``max_grad_norm`` not above 0, weights that do not fit them,
-            or devices over which the estimator's groups cannot be split evenly.
+        ValueError: for no systems, more of them per meta-step than have a weight, a
+            ``max_grad_norm`` not above 0, weights that do not fit them, or devices over which the
+            estimator's groups cannot be split evenly.
 
     Example:
         >>> trainer = MetaTrainer(systems, PES(1000, 20), optax.adam(1e-3))  # doctest: +SKIP
@@ -63,6 +60,7 @@ class MetaTrainer:
     steps_per_dispatch: int = 1
     devices: Devices = ONE_DEVICE
     max_grad_norm: float = math.inf
+    systems_per_step: int | None = None
 
     def __post_init__(self) -> None:
         if not self.systems:
@@ -77,20 +75,26 @@ class MetaTrainer:
                 f"{self.devices.count} devices; choose a number of pairs that is a multiple of it."
             )
         weights = self.weights
-        if weights is None:
-            return
-        if len(weights) != len(self.systems):
+        if weights is not None and len(weights) != len(self.systems):
             raise ValueError(
                 f"{len(weights)} weights for {len(self.systems)} systems; give one for each."
             )
-        if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        if weights is not None and (min(weights) < 0 or not 0 < sum(weights) < float("inf")):
             raise ValueError(f"weights {tuple(weights)} must not be negative, nor all zero.")
+        _ = self.probabilities
 
     @property
     def shares(self) -> tuple[float, ...]:
         """Weight of each system; they sum to 1."""
         weights = self.weights or [1.0] * len(self.systems)
         return tuple(float(weight) / sum(weights) for weight in weights)
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """With what probability each system takes part in a meta-step."""
+        if self.systems_per_step is None:
+            return (1.0,) * len(self.systems)
+        return tuple(inclusion_probabilities(self.shares, self.systems_per_step).tolist())
 
     def init(self, key: jax.Array, theta: Theta | None = None) -> MetaState:
         """The state before the first meta-step.
@@ -119,13 +123,22 @@ class MetaTrainer:
         """Put a state where the meta-step wants it: particles split, everything else whole."""
         return self.devices.place(state, _STATE_SPECS)
 
-    def compile(self, theta: Theta | None = None) -> None:
+    def compile(self, theta: Theta | None = None) -> int:
         """Compile ``step`` ahead of its first call; another thread may make the state meanwhile.
 
         Args:
             theta: what ``init`` is given, or shapes of it.
+
+        Returns:
+            Memory that ``step`` takes on each device, in bytes: state, data and temporaries; 0
+            where the platform does not tell.
         """
-        _steps.lower(*self._arguments(self.abstract_state(theta))).compile()
+        compiled = _steps.lower(*self._arguments(self.abstract_state(theta))).compile()
+        memory = compiled.memory_analysis()
+        if memory is None:
+            return 0
+        fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+        return memory.argument_size_in_bytes + memory.temp_size_in_bytes + fresh
 
     def step(self, state: MetaState) -> tuple[MetaState, Records]:
         """Take ``steps_per_dispatch`` meta-steps; ``state`` is donated and must not be reused.
@@ -145,6 +158,7 @@ class MetaTrainer:
             self.estimator,
             self.meta_optimizer,
             self.shares,
+            self.probabilities,
             self.steps_per_dispatch,
             self.devices,
             self.max_grad_norm,
@@ -186,6 +200,7 @@ def _init(
         "estimator",
         "meta_optimizer",
         "shares",
+        "probabilities",
         "num_steps",
         "devices",
         "max_grad_norm",
@@ -198,13 +213,14 @@ def _steps(
     estimator: GradientEstimator,
     meta_optimizer: optax.GradientTransformation,
     shares: tuple[float, ...],
+    probabilities: tuple[float, ...],
     num_steps: int,
     devices: Devices,
     max_grad_norm: float,
 ) -> tuple[MetaState, Records]:
     def steps(systems: tuple[UnrolledSystem, ...], state: MetaState) -> tuple[MetaState, Records]:
         take_step = functools.partial(
-            _step, systems, estimator, meta_optimizer, shares, max_grad_norm
+            _step, systems, estimator, meta_optimizer, shares, probabilities, max_grad_norm
         )
         return jax.lax.scan(lambda state, _: take_step(state), state, length=num_steps)
 
@@ -222,13 +238,14 @@ def _step(
     estimator: GradientEstimator,
     meta_optimizer: optax.GradientTransformation,
     shares: tuple[float, ...],
+    probabilities: tuple[float, ...],
     max_grad_norm: float,
     state: MetaState,
 ) -> tuple[MetaState, Records]:
     """One meta-step, with the particles of one device."""
     key = jax.random.fold_in(state.key, state.meta_step)
-    grad, records, estimator_states = _weighted_estimate(
-        systems, key, state.theta, state.estimator_states, estimator, shares
+    grad, records, estimator_states = weighted_estimate(
+        systems, key, state.theta, state.estimator_states, estimator, shares, probabilities
     )
     updates, meta_opt_state = meta_optimizer.update(grad, state.meta_opt_state, state.theta)
     updated = (optax.apply_updates(state.theta, updates), meta_opt_state)
@@ -240,34 +257,3 @@ def _step(
     records["skipped"] = (~good).astype(jnp.int32)
     next_state = MetaState(state.meta_step + 1, state.key, theta, meta_opt_state, estimator_states)
     return next_state, records
-
-
-def _weighted_estimate(
-    systems: tuple[UnrolledSystem, ...],
-    key: jax.Array,
-    theta: Theta,
-    states: tuple[EstimatorState, ...],
-    estimator: GradientEstimator,
-    shares: tuple[float, ...],
-) -> tuple[Theta, Records, tuple[EstimatorState, ...]]:
-    """The weighted sum of all systems' meta-gradients, with records of it."""
-    estimates, next_states = [], []
-    for i, (system, state) in enumerate(zip(systems, states, strict=True)):
-        estimate, next_state = estimator.estimate(system, jax.random.fold_in(key, i), theta, state)
-        estimates.append(estimate)
-        next_states.append(next_state)
-
-    def average(*values: Array) -> Array:
-        weighted = [share * value for share, value in zip(shares, values, strict=True)]
-        return functools.reduce(jnp.add, weighted)
-
-    grad = jax.tree.map(average, *[estimate.grad for estimate in estimates])
-    records = {
-        "meta_loss": average(*[estimate.loss for estimate in estimates]),
-        "grad_norm": optax.tree.norm(grad),
-    }
-    for name in estimates[0].metrics:
-        values = [estimate.metrics[name] for estimate in estimates]
-        counts = jnp.issubdtype(values[0].dtype, jnp.integer)
-        records[name] = functools.reduce(jnp.add, values) if counts else average(*values)
-    return grad, records, tuple(next_states)
