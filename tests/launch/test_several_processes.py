@@ -105,6 +105,7 @@ def test_sigterm_stops_both_after_the_same_meta_step(tmp_path):
     assert arrays(tmp_path)["meta_state/meta_step"] == int(stopped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [8, 1])
 def test_one_process_goes_on_where_two_have_stopped(devices, undisturbed, alone, tmp_path):
     folder = tmp_path / "copy"
