@@ -30,11 +30,11 @@ def plot_meta_loss(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    steps, losses = _series(records, "meta_loss")
+    steps, losses_of_steps = _series(records, "meta_loss")
     window = max(1, len(steps) // 40)
-    axes.plot(steps, losses, color="#BBBBBB", linewidth=0.8, label="meta-loss")
+    axes.plot(steps, losses_of_steps, color="#BBBBBB", linewidth=0.8, label="meta-loss")
     if window > 1 and len(steps) > window:
-        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        smooth = np.convolve(losses_of_steps, np.ones(window) / window, mode="valid")
         centres = np.asarray(steps[window - 1 :]) - (steps[window - 1] - steps[0]) / 2
         axes.plot(centres, smooth, **_STYLES[0], label=f"its mean over {window} records")
     steps, losses = _series(records, "meta_valid_loss")
@@ -43,6 +43,7 @@ def plot_meta_loss(records: Sequence[Mapping[str, Any]], path: Path) -> None:
                   label="meta-validation (fresh seeds)")  # fmt: skip
     axes.set_xlabel("meta-step")
     axes.set_ylabel("loss per inner step")
+    _log_where_possible(axes, losses_of_steps, losses)
     _finish(axes)
     _save(figure, path)
 
@@ -69,9 +70,7 @@ def plot_comparison(rows: Sequence[Row], held_out: Mapping[str, object], path: P
         axes.set_title(f"{task} (held out)" if task in held_out else task, fontsize=10)
         axes.set_xlabel("inner step")
         axes.set_ylabel("training loss")
-        finite = [row.curve[np.isfinite(row.curve)] for row in members]
-        if all(len(curve) and curve.min() >= 0 and curve.max() > 0 for curve in finite):
-            axes.set_yscale("log", nonpositive="mask")  # a loss that rounds to 0 leaves a gap
+        _log_where_possible(axes, *[row.curve for row in members])
         _finish(axes)
     for axes in grid.flat[len(by_task) :]:
         axes.set_axis_off()
@@ -94,6 +93,14 @@ def _smooth(curve: np.ndarray) -> np.ndarray:
     size = math.ceil(len(curve) / 100)
     whole = len(curve) // size * size
     return curve[:whole].reshape(-1, size).mean(axis=1)
+
+
+def _log_where_possible(axes: Any, *series: Sequence[float] | np.ndarray) -> None:
+    """Losses fall by orders of magnitude; objectives that may be negative stay linear."""
+    values = np.concatenate([np.asarray(x, np.float64) for x in series])
+    finite = values[np.isfinite(values)]
+    if len(finite) and finite.min() >= 0 and finite.max() > 0:
+        axes.set_yscale("log", nonpositive="mask")  # a loss that rounds to 0 leaves a gap
 
 
 def _finish(axes: Any) -> None:
