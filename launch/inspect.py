@@ -98,6 +98,7 @@ def _sha256(arrays: dict[str, Any]) -> str:
 
 
 def _print(folder: Path, report: dict[str, Any]) -> None:
+    from rich import filesize
     from rich.console import Console
     from rich.table import Table
 
@@ -107,7 +108,7 @@ def _print(folder: Path, report: dict[str, Any]) -> None:
             table.add_row(str(number), f"damaged: {detail['damaged']}", "", "")
             continue
         score = detail["meta_valid_loss"]
-        size = f"{detail['bytes'] / 1e6:.1f} MB"
+        size = filesize.decimal(detail["bytes"])
         table.add_row(str(number), "whole", size, "" if score is None else f"{score:.4f}")
     Console().print(table)
     if report["latest_step"] is None:

@@ -81,6 +81,7 @@ def alone(tmp_path_factory, compilation_cache):
     return folder
 
 
+@pytest.mark.slow
 def test_after_kill_9_both_start_again_and_end_like_an_undisturbed_run(undisturbed, tmp_path):
     process = start_two(tmp_path)
     wait_for(tmp_path, 70)

@@ -18,13 +18,12 @@ from tests.meta_train.linear_system import SYSTEM, THETA, LinearSystem
 SYSTEMS = (
     SYSTEM,
     LinearSystem(np.array([[0.5, 0.0], [0.3, 0.4]], np.float32)),
-    LinearSystem(np.array([[0.2, -0.6], [0.6, 0.2]], np.float32)),
 )
-SHARES = (0.5, 0.3, 0.2)
+SHARES = (0.7, 0.3)
 ESTIMATOR = PES(6, 2, num_pairs=4, std=0.1)
 
 
-@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12), st.data())
+@given(st.lists(st.floats(0.0, 1.0, allow_subnormal=False), min_size=1, max_size=12), st.data())
 def test_probabilities_follow_the_shares_and_sum_to_the_count(weights, data):
     usable = sum(weight > 0 for weight in weights)
     if not usable:
@@ -92,14 +91,14 @@ def z_scores(a, b):
 
 
 def test_some_systems_estimate_the_gradient_of_all():
-    everything, steps_of_all = gradients(3, 4000)
-    some, steps = gradients(2, 4000)
+    everything, steps_of_all = gradients(2, 4000)
+    some, steps = gradients(1, 4000)
     assert z_scores(some, everything).max() < 5
-    assert (steps * 3 == steps_of_all * 2).all()
+    assert (steps * 2 == steps_of_all).all()
 
 
 def test_without_the_division_the_gradient_is_another():
-    assert z_scores(gradients(1, 4000, biased=True)[0], gradients(3, 4000)[0]).max() > 8
+    assert z_scores(gradients(1, 4000, biased=True)[0], gradients(2, 4000)[0]).max() > 8
 
 
 def test_a_system_that_does_not_take_part_stays_as_it_is():
@@ -117,5 +116,5 @@ def test_a_system_that_does_not_take_part_stays_as_it_is():
 
 def test_to_take_all_is_the_default():
     default = MetaTrainer(SYSTEMS, ESTIMATOR, optax.sgd(0.1), SHARES)
-    everything = dataclasses.replace(default, systems_per_step=3)
-    assert default.probabilities == everything.probabilities == (1.0, 1.0, 1.0)
+    everything = dataclasses.replace(default, systems_per_step=2)
+    assert default.probabilities == everything.probabilities == (1.0, 1.0)

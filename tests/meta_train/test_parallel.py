@@ -21,7 +21,7 @@ NAMES = ("pes", "nres", "truncated_bptt")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start_program(layouts, devices=8):
+def start_program(layouts, devices=8, names=NAMES):
     """A process that computes results by estimator and layout."""
     environment = {
         **os.environ,
@@ -31,7 +31,7 @@ def start_program(layouts, devices=8):
         " --xla_llvm_disable_expensive_passes=true",
     }
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), "50", layouts, *NAMES],
+        [sys.executable, str(PROGRAM), "50", layouts, *names],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -50,12 +50,11 @@ def results():
     return results_of(start_program("few"))
 
 
-@pytest.fixture(scope="module")
-def results_of_two_processes():
+def results_of_two_processes(names):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    processes = [start_program(f"processes:{port}:{i}", devices=4) for i in range(2)]
+    processes = [start_program(f"processes:{port}:{i}", 4, names) for i in range(2)]
     return [results_of(process) for process in processes]
 
 
@@ -75,9 +74,10 @@ def test_theta_is_the_same_on_several_devices(results):
     assert_theta_is_the_same(results, 3)
 
 
-def test_two_processes_of_four_devices_get_the_same(results, results_of_two_processes):
-    for of_process in results_of_two_processes:
-        for name in NAMES:
+@pytest.mark.parametrize("names", [("pes",), pytest.param(NAMES, marks=pytest.mark.slow)])
+def test_two_processes_of_four_devices_get_the_same(names, results):
+    for of_process in results_of_two_processes(names):
+        for name in names:
             found, expected = of_process[name]["shard_map 8"], results[name]["shard_map 1"]
             assert_close(found["theta"], expected["theta"])
             np.testing.assert_allclose(found["grad_norm"], expected["grad_norm"], rtol=1e-4)

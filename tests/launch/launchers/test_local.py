@@ -157,7 +157,7 @@ def test_others_may_end_by_themselves(plan):
 def test_a_mistake_is_not_tried_again(plan, deeds):
     plan.write(*deeds)
     assert supervise(plan, grace_seconds=60) == errors.USER_ERROR
-    assert plan.tries()[deeds[0] == ["hang"]] == 1
+    assert max(plan.tries()) == 1  # the other may have been ended before it did anything
 
 
 def test_tries_are_bounded(plan):
