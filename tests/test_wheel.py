@@ -16,7 +16,8 @@ PACKAGES = ("lopt", "tasks", "meta_train", "checkpoints", "configs", "launch")
 
 def run(*command, cwd, **environment):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    environment.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "XLA_FLAGS"):  # as a user's shell
+        environment.pop(name, None)
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True,
         timeout=180, check=False,

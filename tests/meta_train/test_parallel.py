@@ -27,8 +27,7 @@ def start_program(layouts, devices=8, names=NAMES):
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"
-        " --xla_llvm_disable_expensive_passes=true",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     }
     return subprocess.Popen(
         [sys.executable, str(PROGRAM), "50", layouts, *names],
