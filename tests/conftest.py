@@ -1,22 +1,11 @@
 """Strictness shared by all tests."""
 
 import os
-import subprocess
-import sys
+
+from tests.xla_flags import quick_to_compile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile hundreds of small programs and run each for a moment. XLA's older way to compile
-# fusions takes two thirds of the time; an XLA that does not know a flag would end every test.
-_QUICK_TO_COMPILE = "--xla_llvm_disable_expensive_passes=true"
-_QUICKER = f"{_QUICK_TO_COMPILE} --xla_cpu_use_fusion_emitters=false"
-if "XLA_FLAGS" not in os.environ:
-    _known = subprocess.run(
-        [sys.executable, "-c", "import jax; jax.devices()"],
-        env={**os.environ, "XLA_FLAGS": _QUICKER},
-        capture_output=True,
-        check=False,
-    )
-    os.environ["XLA_FLAGS"] = _QUICK_TO_COMPILE if _known.returncode else _QUICKER
+os.environ["XLA_FLAGS"] = quick_to_compile()
 
 import jax
 from jaxtyping import install_import_hook
