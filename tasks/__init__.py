@@ -18,7 +18,8 @@ from tasks.datasets import (
     load,
     prepare,
 )
-from tasks.image_mlp import ImageMLP, image_mlp
+from tasks.image_classifier import ImageClassifier
+from tasks.image_mlp import image_mlp
 from tasks.image_mlp_family import ImageMLPFamily, image_mlp_family
 from tasks.networks import ACTIVATIONS
 from tasks.quadratic import Quadratic, quadratic, quadratic_family
@@ -31,7 +32,7 @@ __all__ = [
     "TASKS",
     "Dataset",
     "DatasetRow",
-    "ImageMLP",
+    "ImageClassifier",
     "ImageMLPFamily",
     "MissingData",
     "Quadratic",

@@ -39,12 +39,22 @@ def check_range(name: str, pair: Any, low: float) -> tuple[float, float]:
     values = tuple(pair) if isinstance(pair, list | tuple) else ()
     numbers = all(_is_number(value) for value in values)
     if len(values) != 2 or not numbers or not low <= values[0] <= values[1] < math.inf:
-        shown = values[0] if len(values) == 2 and values[0] is values[1] else pair
         raise ValueError(
-            f"{name} must be finite and at least {low:g} (smallest before largest, where it is a "
-            f"pair), got {shown!r}."
+            f"{name} must be finite and at least {low:g}, a pair with the smallest before largest, "
+            f"got {pair!r}."
         )
     return float(values[0]), float(values[1])
+
+
+def check_number(name: str, value: Any, low: float) -> float:
+    """Check that a value is a finite number of at least ``low``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not _is_number(value) or not low <= value < math.inf:
+        raise ValueError(f"{name} must be finite and at least {low:g}, got {value!r}.")
+    return float(value)
 
 
 def check_choice(name: str, value: Any, known: Iterable[str]) -> str:

@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from tasks.base import Task
-from tasks.checks import check_choice, check_int, check_ints, check_range
+from tasks.checks import check_choice, check_ints, check_range
 from tasks.datasets import Dataset
-from tasks.image_mlp import load_images
+from tasks.image_classifier import load_images
 from tasks.networks import ACTIVATIONS, MaskedMLP, cross_entropy, draw_kernels, parameter_shapes
 
 
@@ -148,7 +148,6 @@ def image_mlp_family(
         )
     for name in activations:
         check_choice("activation", name, ACTIVATIONS)
-    check_int("batch_size", batch_size, 1)
     data = load_images(dataset, image_size, data_seed, data_dir, batch_size)
     return ImageMLPFamily(
         data,

@@ -1,4 +1,4 @@
-"""The networks of the image tasks, as Flax modules, and how their parameters are drawn."""
+"""Multilayer perceptrons as Flax modules, and how parameters of all networks are drawn."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,26 +21,29 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 """Activation functions by name."""
 
+_DRAWN = ("kernel", "embedding")
+_CONSTANT = {"bias": 0.0, "scale": 1.0}
+
 
 class MLP(nn.Module):
     """Dense layers with one activation between them.
 
     Attributes:
-        hidden: widths of the hidden layers; () is logistic regression.
-        num_classes: number of logits.
+        hidden: widths of the hidden layers; () is a linear map.
+        num_outputs: width of the last layer, which has no activation.
         activation: a name in ``ACTIVATIONS``.
     """
 
     hidden: tuple[int, ...]
-    num_classes: int
+    num_outputs: int
     activation: str = "relu"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch d"]) -> Float[Array, "batch classes"]:
-        """Logits of a batch of flat images."""
+    def __call__(self, x: Float[Array, "batch d"]) -> Float[Array, "batch outputs"]:
+        """Outputs (logits of a classifier) for a batch of vectors."""
         for width in self.hidden:
             x = ACTIVATIONS[self.activation](nn.Dense(width)(x))
-        return nn.Dense(self.num_classes)(x)
+        return nn.Dense(self.num_outputs)(x)
 
 
 class MaskedMLP(nn.Module):
@@ -89,27 +92,47 @@ def parameter_shapes(module: nn.Module, *inputs: Any) -> Any:
 
 
 def draw_kernels(key: jax.Array, shapes: dict[str, Any]) -> dict[str, Any]:
-    """Standard normal kernels and zero biases.
+    """Standard normal kernels and embeddings, zero biases, normalisation scales of one.
 
-    All kernels come from one flat draw. One draw per kernel, as Flax's initializers do it, takes
-    XLA's CPU compiler about 6 s for two kernels, one flat draw 0.4 s.
+    All come from one flat draw. One draw per kernel, as Flax's initializers do it, takes XLA's CPU
+    compiler about 6 s for two kernels, one flat draw 0.4 s.
 
     Args:
         key: typed PRNG key.
-        shapes: {layer: {"kernel": [in, out], "bias": [out]}}, see ``parameter_shapes``.
+        shapes: nested dict whose leaves are named as Flax names them, "kernel", "embedding",
+            "bias" or "scale"; see ``parameter_shapes``.
 
     Returns:
         The same structure with float32 arrays.
     """
-    sizes = [int(np.prod(layer["kernel"].shape)) for layer in shapes.values()]
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    sizes = [leaf.size if _name(path) in _DRAWN else 0 for path, leaf in leaves]
     parts = jnp.split(jax.random.normal(key, (sum(sizes),), jnp.float32), np.cumsum(sizes)[:-1])
-    return {
-        name: {
-            "kernel": part.reshape(layer["kernel"].shape),
-            "bias": jnp.zeros(layer["bias"].shape, jnp.float32),
-        }
-        for part, (name, layer) in zip(parts, shapes.items(), strict=True)
-    }
+    values = [
+        part.reshape(leaf.shape)
+        if _name(path) in _DRAWN
+        else jnp.full(leaf.shape, _CONSTANT[_name(path)], jnp.float32)
+        for part, (path, leaf) in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, values)
+
+
+def scale_kernels(params: dict[str, Any], init_scale: float) -> dict[str, Any]:
+    """Standard normal kernels to std init_scale / sqrt(fan_in), embeddings / sqrt(width).
+
+    Args:
+        params: see ``draw_kernels``; a kernel's last axis is its output, an embedding's its width.
+        init_scale: 1 keeps the variance of a layer's inputs.
+    """
+
+    def scaled(path: Any, value: Array) -> Array:
+        if _name(path) not in _DRAWN:
+            return value
+        embedded = _name(path) == "embedding"
+        fan_in = value.shape[-1] if embedded else int(np.prod(value.shape[:-1]))
+        return value * np.float32(init_scale / np.sqrt(fan_in))
+
+    return jax.tree_util.tree_map_with_path(scaled, params)
 
 
 def cross_entropy(
@@ -124,3 +147,7 @@ def cross_entropy(
     loss = jnp.mean(jax.nn.logsumexp(logits, axis=-1) - chosen)
     hits = jnp.argmax(logits, axis=-1) == labels
     return loss, {"accuracy": jnp.mean(hits.astype(jnp.float32))}
+
+
+def _name(path: Any) -> str:
+    return path[-1].key

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tasks.base import SPLITS, Task
-from tasks.checks import check_choice, check_int, check_range
+from tasks.checks import check_choice, check_int, check_number, check_range
 
 
 class Member(NamedTuple):
@@ -98,6 +98,7 @@ def quadratic(
         ValueError: a value is out of range.
     """
     check_int("seed", seed, 0)
+    check_number("condition", condition, 1.0)
     family = quadratic_family(dim, (condition, condition), noise, batch_size)
     # A stream of its own: split and fold_in with small numbers give the same keys, and a run with
     # the same seed must not start at the minimum.
@@ -126,7 +127,7 @@ def quadratic_family(
     check_int("dim", dim, 1)
     check_int("batch_size", batch_size, 1)
     low, high = check_range("condition", condition, 1.0)
-    noise = check_range("noise", (noise, noise), 0.0)[0]
+    noise = check_number("noise", noise, 0.0)
     return Quadratic(None, dim, (low, high), noise, batch_size)
 
 

@@ -25,12 +25,13 @@ def main() -> None:
 
     import lopt
     import meta_train
-    from tasks.image_mlp import ImageMLP
+    from tasks.image_classifier import ImageClassifier
+    from tasks.networks import MLP
     from tests.benchmarks.meta_step import random_dataset
 
     data = jax.tree.map(jnp.asarray, random_dataset((28, 28, 1)))
     for name, pairs, width in CASES:
-        task = ImageMLP(data, (width,), "relu", 128, 1.0)
+        task = ImageClassifier(data, MLP((width,), 10), 128, 1.0)
         system = meta_train.LoptSystem(lopt.LOPTS[name](), task, num_steps=1000)
         estimator = meta_train.PES(1000, 20, num_pairs=pairs, std=0.01)
         trainer = meta_train.MetaTrainer([system], estimator, optax.adam(1e-4))

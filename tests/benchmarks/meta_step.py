@@ -86,11 +86,12 @@ def make_trainer():
 
     import lopt
     import meta_train
-    from tasks.image_mlp import ImageMLP
+    from tasks.image_classifier import ImageClassifier
+    from tasks.networks import MLP
 
     shape, hidden, batch_size, length = TASKS[_TASK.value]
     data = jax.tree.map(jnp.asarray, random_dataset(shape))
-    task = ImageMLP(data, hidden, "relu", batch_size, 1.0)
+    task = ImageClassifier(data, MLP(hidden, 10), batch_size, 1.0)
     system = meta_train.LoptSystem(lopt.LOPTS[_OPTIMIZER.value](), task, num_steps=1000)
     estimator = meta_train.PES(1000, length, num_pairs=_PAIRS.value, std=0.01)
     return meta_train.MetaTrainer([system], estimator, optax.adam(1e-4)), length

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks
-from tasks.datasets.dataset import permutation
+from tasks.datasets.splits import permutation
 
 
 def unique_images(count, shape=(2, 3, 1)):

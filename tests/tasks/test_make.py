@@ -27,7 +27,7 @@ def test_default_sizes(name, size, batch, make_task):
 
 def test_overrides_reach_the_task():
     task = tasks.make("digits_mlp", hidden=[16, 8], activation="tanh", batch_size=3, image_size=4)
-    assert task.hidden == (16, 8)
+    assert task.module.hidden == (16, 8)
     assert count(task) == 16 * 17 + 17 * 8 + 9 * 10
     batch = task.batch(jax.random.key(0), (), "test")
     assert batch["image"].shape == (3, 16)
