@@ -1,0 +1,20 @@
+"""Judging theta: meta-validation, the comparison that ends a run, and the parts of `evaluate`."""
+
+from meta_train.evaluation.baselines import BASELINES, Baseline, Range
+from meta_train.evaluation.comparison import LEARNED, LEARNING_RATES, Row, compare
+from meta_train.evaluation.training import Curves, train, training_program
+from meta_train.evaluation.validate import meta_validate
+
+__all__ = [
+    "BASELINES",
+    "LEARNED",
+    "LEARNING_RATES",
+    "Baseline",
+    "Curves",
+    "Range",
+    "Row",
+    "compare",
+    "meta_validate",
+    "train",
+    "training_program",
+]

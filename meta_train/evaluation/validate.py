@@ -1,0 +1,71 @@
+"""Meta-validation: the meta-loss of theta on fresh seeds."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from meta_train.evaluation.seeds import map_seeds
+from meta_train.horizons import Horizon
+from meta_train.parallel import ONE_DEVICE, Devices
+from meta_train.types import Theta, UnrolledSystem
+from meta_train.unroll import Clock, unroll
+
+
+def meta_validate(
+    systems: Sequence[UnrolledSystem],
+    weights: Sequence[float],
+    horizon: Horizon,
+    theta: Theta,
+    key: jax.Array,
+    num_seeds: int,
+    devices: Devices = ONE_DEVICE,
+) -> float:
+    """J(theta) without perturbation: loss per inner step over whole episodes.
+
+    Args:
+        systems: what theta is trained on.
+        weights: weight of each system; they sum to 1.
+        horizon: distribution of T.
+        theta: meta-parameters.
+        key: the same key gives the same episodes, so that the values of two thetas differ by the
+            thetas alone.
+        num_seeds: episodes per system.
+        devices: over which the episodes are split.
+
+    Returns:
+        The weighted mean over systems; not finite where an episode diverged.
+    """
+    arrays = devices.place((tuple(systems), theta, key))
+    return float(_meta_validate(*arrays, tuple(weights), horizon, num_seeds, devices))
+
+
+@functools.partial(jax.jit, static_argnames=("weights", "horizon", "num_seeds", "devices"))
+def _meta_validate(
+    systems: tuple[UnrolledSystem, ...],
+    theta: Theta,
+    key: jax.Array,
+    weights: tuple[float, ...],
+    horizon: Horizon,
+    num_seeds: int,
+    devices: Devices,
+) -> Array:
+    def episode(system: UnrolledSystem, theta: Theta, key: jax.Array) -> tuple[Array, Array]:
+        key_init, key_unroll, key_horizon = jax.random.split(key, 3)
+        length = horizon.sample(key_horizon, jnp.zeros((), jnp.int32))
+        clock = Clock(jnp.zeros((), jnp.int32), length)
+        state = system.init(key_init, theta)
+        ragged = horizon.is_ragged(horizon.max)
+        _, total = unroll(
+            system, key_unroll, theta, state, clock, num_steps=horizon.max, ragged=ragged
+        )
+        return total, length
+
+    value = jnp.zeros(())
+    for i, (system, weight) in enumerate(zip(systems, weights, strict=True)):
+        keys = jax.random.split(jax.random.fold_in(key, i), num_seeds)
+        totals, lengths = map_seeds(episode, devices, system, theta, keys)
+        value += weight * jnp.sum(totals) / jnp.sum(lengths)
+    return value
