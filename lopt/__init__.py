@@ -8,7 +8,7 @@ updates, state = optimizer.update(grads, state, params)
 
 from lopt.adafac_mlp import AdafacMLPLopt
 from lopt.base import LOPTS, LearnedOptimizer, Theta
-from lopt.bundle import Bundle, load, load_bundle, save
+from lopt.bundle import Bundle, HorizonWarning, load, load_bundle, save
 from lopt.lstm import LSTMLopt
 from lopt.mlp import MLPLopt
 from lopt.schedules import AdamSchedule, SGDSchedule
@@ -28,6 +28,7 @@ __all__ = [
     "AdafacMLPLopt",
     "AdamSchedule",
     "Bundle",
+    "HorizonWarning",
     "LSTMLopt",
     "LearnedOptimizer",
     "MLPLopt",

@@ -7,7 +7,7 @@ hand-written Optax optimizers can stand in its place.
 
 import abc
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import optax
@@ -22,7 +22,13 @@ class LearnedOptimizer(abc.ABC):
 
     Subclasses are frozen dataclasses whose fields are plain hyperparameters (ints, floats,
     strings, tuples), so that an instance is hashable, comparable and can be written as JSON.
+
+    Attributes:
+        feature_version: raised when what the rule computes from the same theta changes, so that a
+            theta that was trained with the former is refused instead of used wrongly.
     """
+
+    feature_version: ClassVar[int] = 1
 
     @abc.abstractmethod
     def init(self, key: jax.Array) -> Theta:

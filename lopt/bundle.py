@@ -3,17 +3,18 @@
 A bundle is a folder of three files, none of which can execute code:
 
     theta.safetensors   the meta-parameters, named by their path in theta, such as "mlp/w0"
-    config.json         format version, the optimizer's name and fields, the names, shapes and
-                        dtypes of theta, the SHA-256 of the weights, the horizon and the card
+    config.json         the optimizer, the horizon, checksums and the card, see bundle_config.py
     README.md           the model card, for people
+
+Whatever else lies in the folder is not looked at.
 """
 
-import dataclasses
-import difflib
 import hashlib
 import json
+import math
 import os
-import tempfile
+import reprlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +24,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lopt import bundle_config, bundle_files
 from lopt import card as model_card
-from lopt.base import LOPTS, LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, Theta
+from lopt.bundle_files import CONFIG, README, WEIGHTS
 
-FORMAT = "lopt-bundle"
-FORMAT_VERSION = 1
-WEIGHTS, CONFIG, README = "theta.safetensors", "config.json", "README.md"
+MAX_ELEMENTS = bundle_files.MAX_WEIGHTS_BYTES // 4
+"""Numbers in theta; an optimizer with more is refused before any array is made."""
+_LIMITS = {CONFIG: bundle_files.MAX_CONFIG_BYTES, WEIGHTS: bundle_files.MAX_WEIGHTS_BYTES}
+FAR_BEYOND_HORIZON = 3.0
+"""``load`` warns where ``num_steps`` is more than this many times the meta-training horizon."""
 
 
 class Bundle(NamedTuple):
@@ -37,6 +42,10 @@ class Bundle(NamedTuple):
     optimizer: LearnedOptimizer
     theta: Theta
     card: dict[str, Any]
+
+
+class HorizonWarning(UserWarning):
+    """An optimizer is to be used for trainings much longer than those it was meta-trained on."""
 
 
 def save(
@@ -52,41 +61,33 @@ def save(
         path: folder to create.
         optimizer: instance of a registered class.
         theta: its meta-parameters.
-        card: JSON-like facts for the model card; ``horizon``, the number of inner steps that the
-            optimizer was meta-trained for, is what ``load`` takes ``num_steps`` from.
+        card: JSON-like facts for the model card. ``horizon``, the number of inner steps that the
+            optimizer was meta-trained for, is what ``load`` takes ``num_steps`` from; ``license``,
+            an SPDX expression, is the weights' licence, ``lopt.card.DEFAULT_LICENSE`` by default.
+            ``lopt.card.render`` describes the others.
 
     Raises:
-        ValueError: if theta is not of the optimizer's kind, the optimizer is not registered, the
-            card is not JSON-like, or ``path`` exists and is not a bundle.
+        ValueError: if theta is not of the optimizer's kind or not finite, the optimizer is not
+            registered, the card is not JSON-like, or ``path`` exists and is not a bundle.
     """
-    from safetensors.numpy import save as serialise
-
     path = Path(path)
     _check_target(path)
-    name = _registered_name(optimizer)
+    facts = model_card.complete(card or {})
+    bundle_config.check_horizon(facts.get("horizon"), "card['horizon']")
     arrays = {key: np.asarray(leaf, order="C") for key, leaf in _flatten(theta).items()}
     listing = _listing(arrays)
-    _check_listing(listing, optimizer, "theta")
-    facts = model_card.to_json(card or {})
-    weights = serialise(arrays)
-    config = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "optimizer": {"name": name, "fields": dataclasses.asdict(optimizer)},
-        "theta": listing,
-        "theta_sha256": hashlib.sha256(weights).hexdigest(),
-        "horizon": _checked_horizon(facts.get("horizon"), "card['horizon']"),
-        "card": facts,
+    _check_listing(listing, _abstract_theta(optimizer, "theta"), optimizer, "theta")
+    _check_finite(arrays, "theta")
+    weights = _serialise(arrays)
+    digest = hashlib.sha256(weights).hexdigest()
+    config = bundle_config.make_config(optimizer, listing, digest, facts)
+    files = {
+        WEIGHTS: weights,
+        CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
+        README: model_card.render(config["optimizer"], _count(listing), facts).encode(),
     }
-    count = sum(leaf.size for leaf in arrays.values())
-    _write_folder(
-        path,
-        {
-            WEIGHTS: weights,
-            CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
-            README: model_card.render(name, config["optimizer"]["fields"], count, facts).encode(),
-        },
-    )
+    _check_loadable(files, path)
+    bundle_files.write_folder(path, files)
 
 
 def load(
@@ -94,44 +95,81 @@ def load(
 ) -> optax.GradientTransformationExtraArgs:
     """Load a bundle as an Optax optimizer.
 
+    Nothing in the folder is executed, and no more of it read than the limits in
+    ``lopt.bundle_files`` allow.
+
     Args:
         path: folder written by ``save``.
-        num_steps: horizon T of the training to come; by default the horizon in the bundle.
+        num_steps: horizon T of the training to come, in inner steps; by default the horizon in the
+            bundle.
 
     Raises:
-        ValueError: if the bundle is incomplete, damaged or of another format; the message says
-            which.
+        ValueError: if the bundle is incomplete, damaged, oversized or of another format, or
+            ``num_steps`` is no number of steps; the message says which.
+
+    Warns:
+        HorizonWarning: ``num_steps`` is far beyond the horizon that the optimizer was meta-trained
+            for.
     """
     bundle = load_bundle(path)
+    bundle_config.check_horizon(num_steps, "num_steps")
+    horizon = bundle.card.get("horizon")
     if num_steps is None:
-        num_steps = bundle.card.get("horizon")
+        num_steps = horizon
+    elif horizon is not None and num_steps > FAR_BEYOND_HORIZON * horizon:
+        warnings.warn(
+            f"{path} was meta-trained for trainings of up to {horizon:,} steps, but num_steps = "
+            f"{num_steps:,} is {num_steps / horizon:.1f} times that: what it does then was never "
+            "trained for. Compare it with a tuned baseline, or meta-train with a longer horizon.",
+            HorizonWarning,
+            stacklevel=2,
+        )
     return bundle.optimizer.bind(bundle.theta, num_steps)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Load a bundle's optimizer, meta-parameters and card; raises like ``load``."""
     path = Path(path)
-    config = _read_config(path)
-    try:
-        weights = (path / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} has no readable {WEIGHTS}: {error}") from error
-    digest = hashlib.sha256(weights).hexdigest()
+    return _parse(
+        {name: bundle_files.read_file(path, name, _LIMITS[name]) for name in _LIMITS}, path
+    )
+
+
+def _parse(files: Mapping[str, bytes], path: Path) -> Bundle:
+    """The bundle in the content of its files, after all checks."""
+    config = bundle_config.parse_config(files[CONFIG], path)
+    digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
     if digest != config["theta_sha256"]:
         raise ValueError(
             f"{path / WEIGHTS} is damaged: its SHA-256 is {digest[:16]}..., but {CONFIG} says "
-            f"{str(config['theta_sha256'])[:16]}...; restore both files from the same export."
+            f"{config['theta_sha256'][:16]}...; restore both files from the same export."
         )
-    optimizer = _make_optimizer(config["optimizer"], path)
-    arrays = _deserialise(weights, path)
-    _check_listing(_listing(arrays), optimizer, str(path / WEIGHTS))
-    if _listing(arrays) != config["theta"]:
-        raise ValueError(f"{path / CONFIG} lists other arrays than {WEIGHTS} holds.")
-    abstract = jax.eval_shape(optimizer.init, jax.random.key(0))
+    optimizer = bundle_config.make_optimizer(config["optimizer"], path)
+    abstract = _abstract_theta(optimizer, path)
+    arrays = bundle_files.parse_weights(files[WEIGHTS], path / WEIGHTS)
+    _check_listing(_listing(arrays), abstract, optimizer, str(path / WEIGHTS))
+    if config["theta"] != _listing(arrays):
+        raise ValueError(f"{path / CONFIG} is damaged: it lists other arrays than {WEIGHTS} holds.")
+    _check_finite(arrays, str(path / WEIGHTS))
     leaves = [jnp.asarray(arrays[key]) for key in _flatten(abstract)]
-    theta = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
-    _checked_horizon(config["card"].get("horizon"), f"the horizon in {path / CONFIG}")
-    return Bundle(optimizer, theta, config["card"])
+    return Bundle(
+        optimizer, jax.tree.unflatten(jax.tree.structure(abstract), leaves), config["card"]
+    )
+
+
+def _abstract_theta(optimizer: LearnedOptimizer, what: object) -> Any:
+    """Shapes of theta; nothing is computed."""
+    try:
+        abstract = jax.eval_shape(lambda: optimizer.init(jax.random.key(0)))
+    except Exception as error:  # whatever absurd fields lead to
+        raise ValueError(f"{what}: {optimizer} cannot make theta: {error}") from error
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract))
+    if count > MAX_ELEMENTS:
+        raise ValueError(
+            f"{what}: theta of {optimizer} would have {count:,} numbers; the limit is "
+            f"{MAX_ELEMENTS:,}."
+        )
+    return abstract
 
 
 def _flatten(theta: Theta) -> dict[str, Any]:
@@ -149,120 +187,61 @@ def _listing(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _count(listing: Mapping[str, Any]) -> int:
+    return sum(math.prod(entry["shape"]) for entry in listing.values())
+
+
 def _check_listing(
-    listing: dict[str, dict[str, Any]], optimizer: LearnedOptimizer, what: str
+    listing: Mapping[str, Any], abstract: Any, optimizer: LearnedOptimizer, what: str
 ) -> None:
-    wanted = _listing(_flatten(jax.eval_shape(optimizer.init, jax.random.key(0))))
+    wanted = _listing(_flatten(abstract))
     for key in sorted(wanted.keys() | listing.keys()):
         if wanted.get(key) != listing.get(key):
             raise ValueError(
-                f"{what} does not fit {optimizer}: {key!r} is {listing.get(key, 'missing')}, but "
-                f"should be {wanted.get(key, 'absent')}."
+                f"{what} does not fit {optimizer}: {reprlib.repr(key)} is "
+                f"{listing.get(key, 'missing')}, but should be {wanted.get(key, 'absent')}."
             )
 
 
-def _registered_name(optimizer: LearnedOptimizer) -> str:
-    for name, kind in LOPTS.items():
-        if type(optimizer) is kind:
-            return name
-    raise ValueError(
-        f"{type(optimizer).__name__} is not registered, so it could not be loaded again; add it "
-        "to lopt.LOPTS under a name."
-    )
+def _check_finite(arrays: Mapping[str, np.ndarray], what: str) -> None:
+    for key, array in arrays.items():
+        if not np.all(np.isfinite(array)):
+            raise ValueError(
+                f"{what} holds {key!r} with {np.count_nonzero(~np.isfinite(array))} numbers that "
+                "are not finite; take the theta of an earlier meta-step."
+            )
 
 
-def _checked_horizon(horizon: Any, what: str) -> int | None:
-    if horizon is None or (type(horizon) is int and horizon > 0):
-        return horizon
-    raise ValueError(f"{what} = {horizon!r} must be a positive whole number of inner steps.")
+def _serialise(arrays: Mapping[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save
+
+    return save(dict(arrays))
+
+
+def _check_loadable(files: Mapping[str, bytes], path: Path) -> None:
+    """Raise ``ValueError`` for what ``load_bundle`` would refuse: too large a card, say."""
+    for name, limit in _LIMITS.items():
+        if len(files[name]) > limit:
+            raise ValueError(
+                f"{path / name} would have {len(files[name]):,} bytes; the limit is {limit:,}."
+            )
+    _parse(files, path)
 
 
 def _check_target(path: Path) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:
-        _read_config(path, any_version=True)
+        content = bundle_files.read_file(path, CONFIG, bundle_files.MAX_CONFIG_BYTES)
+        bundle_config.check_format(bundle_files.parse_json(content, path / CONFIG), path)
     except ValueError as error:
         raise ValueError(
             f"{path} exists and is not a bundle, so it is not overwritten; choose another path "
             "or remove it."
         ) from error
-
-
-def _read_config(path: Path, *, any_version: bool = False) -> dict[str, Any]:
-    if not (path / CONFIG).is_file():
-        raise ValueError(f"{path} is not a bundle: it has no {CONFIG}.")
-    try:
-        config = json.loads((path / CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path / CONFIG} is damaged: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a bundle: {CONFIG} does not say format = {FORMAT!r}.")
-    if config.get("format_version") != FORMAT_VERSION and not any_version:
+    others = {entry.name for entry in path.iterdir()} - {WEIGHTS, CONFIG, README}
+    if others:
         raise ValueError(
-            f"{path} has format version {config.get('format_version')!r}, but this library reads "
-            f"version {FORMAT_VERSION}; use the release of lopt that wrote it."
+            f"{path} is a bundle, but also holds {', '.join(sorted(others)[:3])}, which saving "
+            "would remove; choose another path or move that away."
         )
-    kinds = {"optimizer": dict, "theta": dict, "theta_sha256": str, "card": dict}
-    for key, kind in kinds.items():
-        if not isinstance(config.get(key), kind) and not any_version:
-            raise ValueError(f"{path / CONFIG} is damaged: {key!r} is missing or of a wrong kind.")
-    return config
-
-
-def _make_optimizer(entry: dict[str, Any], path: Path) -> LearnedOptimizer:
-    name, fields = entry.get("name"), entry.get("fields")
-    if not isinstance(name, str) or name not in LOPTS:
-        near = difflib.get_close_matches(str(name), LOPTS, 3, 0.0)
-        raise ValueError(
-            f"{path} holds an optimizer {name!r} that is not registered; the nearest names are "
-            f"{', '.join(near)}. Import the code that registers it in lopt.LOPTS first."
-        )
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path / CONFIG} is damaged: the optimizer's fields are missing.")
-    known = {field.name for field in dataclasses.fields(LOPTS[name])}
-    if fields.keys() != known:
-        raise ValueError(
-            f"{path} was written for another version of {name!r}: its fields differ in "
-            f"{sorted(fields.keys() ^ known)}."
-        )
-    try:
-        return LOPTS[name](**{key: _to_tuple(field) for key, field in fields.items()})
-    except (TypeError, OverflowError) as error:
-        raise ValueError(f"{path / CONFIG} holds wrong fields for {name!r}: {error}") from error
-
-
-def _to_tuple(field: Any) -> Any:
-    return tuple(_to_tuple(x) for x in field) if isinstance(field, list) else field
-
-
-def _deserialise(weights: bytes, path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialise
-
-    try:
-        return deserialise(weights)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path / WEIGHTS} is not a safetensors file: {error}") from error
-
-
-def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder under a temporary name and then rename it into place."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
-        new.mkdir()
-        for name, content in files.items():
-            with open(new / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        if path.exists():
-            os.rename(path, old)
-        try:
-            os.rename(new, path)
-        except OSError:
-            if old.exists():
-                os.rename(old, path)
-            raise

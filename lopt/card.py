@@ -2,59 +2,88 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from lopt.card_limits import limits
 
-def to_json(card: Mapping[str, Any]) -> dict[str, Any]:
-    """The card as plain JSON data.
+DEFAULT_LICENSE = "Apache-2.0"
+"""Licence of weights whose card names none."""
+
+_SPDX = re.compile(r"[A-Za-z0-9.+()-]+( [A-Za-z0-9.+()-]+)*")
+_PLACED = ("title", "description", "horizon", "license", "meta_training", "evaluation")
+
+_USE = """\
+```python
+import lopt
+import optax
+
+optimizer = lopt.load(PATH_OF_THIS_FOLDER, num_steps=STEPS_OF_YOUR_TRAINING)
+state = optimizer.init(params)
+updates, state = optimizer.update(grads, state, params, value=loss)
+params = optax.apply_updates(params, updates)
+```
+
+The optimizer is an `optax.GradientTransformationExtraArgs`. Loading it executes nothing that is \
+in this folder."""
+
+
+def complete(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card as plain JSON data, with a licence.
 
     Numpy and JAX scalars become numbers, arrays lists, and numbers that JSON lacks (NaN and the
     infinities) None.
 
     Raises:
-        ValueError: if an entry is of another kind.
+        ValueError: if an entry is of another kind, or the licence no SPDX expression.
     """
-    return {str(key): _plain(entry, f"card[{key!r}]") for key, entry in card.items()}
+    facts = {str(key): _plain(entry, f"card[{key!r}]") for key, entry in card.items()}
+    license_ = facts.setdefault("license", DEFAULT_LICENSE)
+    if not isinstance(license_, str) or not _SPDX.fullmatch(license_):
+        raise ValueError(
+            f"card['license'] = {license_!r} must be an SPDX expression such as 'Apache-2.0', "
+            "'CC-BY-4.0' or 'LicenseRef-proprietary'."
+        )
+    return facts
 
 
-def render(
-    name: str, fields: Mapping[str, Any], num_meta_parameters: int, card: Mapping[str, Any]
-) -> str:
-    """The card as Markdown.
+def render(optimizer: Mapping[str, Any], num_meta_parameters: int, card: Mapping[str, Any]) -> str:
+    """The card as Markdown, with the metadata that model hubs read.
 
     Args:
-        name: the optimizer's registered name.
-        fields: its hyperparameters.
+        optimizer: its ``name``, ``fields`` and ``feature_version``.
         num_meta_parameters: size of theta.
-        card: plain JSON data. ``title``, ``description``, ``horizon`` and ``evaluation`` (a list
-            of rows, each a mapping) have their own places; every other entry becomes a section.
+        card: plain JSON data. ``title``, ``description``, ``license``, ``horizon``,
+            ``meta_training`` (a mapping; in it ``tasks``, a list of mappings with a ``label``) and
+            ``evaluation`` (a list of mappings with ``task``, ``optimizer``, ``mean_loss`` and, if
+            they apply, ``axis``, ``held_out`` and ``diverged``; the optimizer of this bundle is
+            called "learned") have their own places; every other entry becomes a section.
     """
-    rest = {
-        key: entry
-        for key, entry in card.items()
-        if key not in ("title", "description", "horizon", "evaluation")
+    name, horizon = optimizer["name"], card.get("horizon")
+    rule = {
+        "name": name,
+        "meta-parameters": num_meta_parameters,
+        **optimizer["fields"],
+        "feature version": optimizer["feature_version"],
     }
-    horizon = card.get("horizon")
+    sections = {
+        "Use": _USE,
+        "Rule": _body(rule),
+        "Horizon": f"Meta-trained for {horizon} inner steps." if horizon else "Not stated.",
+        "Meta-training": _body(card.get("meta_training")),
+        "Evaluation": _body(card.get("evaluation")),
+        **{_heading(key): _body(entry) for key, entry in card.items() if key not in _PLACED},
+        "License": _cell(card.get("license")),
+        "Limits": "\n".join(f"- {limit}" for limit in limits(card)),
+    }
     parts = [
+        f"---\nlicense: {str(card.get('license')).lower()}\nlibrary_name: lopt\n"
+        "tags:\n- learned-optimizer\n- jax\n- optax\n---",
         f"# {card.get('title') or f'Learned optimizer {name}'}",
         str(card.get("description") or "A learned optimizer, meta-trained and exported by lopt."),
-        "## Use\n\n```python\nimport lopt\n\noptimizer = lopt.load(PATH_OF_THIS_FOLDER)"
-        "  # an optax.GradientTransformationExtraArgs\n```",
-        "Pass the parameters to every update: `optimizer.update(grads, state, params)`.",
-        "## Rule\n\n"
-        + _table({"name": name, "meta-parameters": num_meta_parameters} | dict(fields)),
-        "## Horizon\n\n"
-        + (
-            f"Meta-trained for {horizon} inner steps; longer trainings are extrapolation."
-            if horizon
-            else "Not stated."
-        ),
+        *(f"## {heading}\n\n{body}" for heading, body in sections.items()),
     ]
-    for key, entry in rest.items():
-        body = _table(entry) if isinstance(entry, Mapping) and entry else _cell(entry)
-        parts.append(f"## {key.replace('_', ' ').capitalize()}\n\n{body}")
-    parts.append(f"## Evaluation\n\n{_evaluation(card.get('evaluation'))}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -75,22 +104,39 @@ def _plain(entry: Any, where: str) -> Any:
     )
 
 
+def _body(entry: Any) -> str:
+    """Any entry as Markdown: mappings and lists of mappings as tables."""
+    if entry is None or entry in ("", [], {}):
+        return "None recorded."
+    if _is_rows(entry):
+        return _rows(entry)
+    if not isinstance(entry, Mapping):
+        return _cell(entry)
+    below = {key: value for key, value in entry.items() if _is_rows(value)}
+    lines = [f"| {_cell(key)} | {_cell(x)} |" for key, x in entry.items() if key not in below]
+    tables = ["\n".join(["| | |", "|---|---|", *lines])] if lines else []
+    return "\n\n".join(
+        [*tables, *(f"### {_heading(key)}\n\n{_rows(x)}" for key, x in below.items())]
+    )
+
+
+def _rows(rows: list[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [[_cell(row.get(key, "")) for key in columns] for row in rows]
+    table = [[_cell(key) for key in columns], ["---"] * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in table)
+
+
+def _is_rows(entry: Any) -> bool:
+    return isinstance(entry, list) and entry != [] and all(isinstance(x, Mapping) for x in entry)
+
+
+def _heading(key: str) -> str:
+    return key.replace("_", " ").replace("\n", " ").capitalize()
+
+
 def _cell(entry: Any) -> str:
+    if isinstance(entry, float):
+        entry = f"{entry:.4g}"
     text = entry if isinstance(entry, str) else json.dumps(entry)
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _table(rows: Mapping[str, Any]) -> str:
-    lines = [f"| {_cell(key)} | {_cell(entry)} |" for key, entry in rows.items()]
-    return "\n".join(["| | |", "|---|---|", *lines])
-
-
-def _evaluation(rows: Any) -> str:
-    if not rows:
-        return "None recorded."
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        return _table(rows) if isinstance(rows, Mapping) else _cell(rows)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = ["| " + " | ".join(_cell(row.get(key, "")) for key in columns) + " |" for row in rows]
-    head = ["| " + " | ".join(_cell(key) for key in columns) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([*head, *lines])
