@@ -44,13 +44,13 @@ def build(config: Config) -> Experiment:
     meta_optimizer = make_meta_optimizer(fields["meta_optimizer"], fields["meta_steps"])
     optimizer, tasks, weights = None, {}, (1.0,)
     if fields["system"]["name"] == "lopt":
-        optimizer = _make_named(LOPTS, "optimizer", fields["optimizer"])
+        optimizer = make_named(LOPTS, "optimizer", fields["optimizer"])
         tasks, weights = _make_tasks(fields["tasks"], "tasks", fields["data_dir"])
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
         systems = _lopt_systems(optimizer, tasks, fields["objective"], episodes.max)
     else:
-        systems = (_make_named(meta_train.SYSTEMS, "system", fields["system"]),)
+        systems = (make_named(meta_train.SYSTEMS, "system", fields["system"]),)
     held_out, _ = _make_tasks(
         fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
     )
@@ -88,7 +88,7 @@ def check_numbers(config: Config) -> None:
         )
 
 
-def _make_named(
+def make_named(
     registry: Mapping[str, Callable[..., Any]], where: str, section: Mapping[str, Any]
 ) -> Any:
     """The thing that ``section["name"]`` names, with the section's other fields."""

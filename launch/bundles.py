@@ -1,6 +1,6 @@
-"""Saving the optimizer at the end of a run, with a card that says where it comes from."""
+"""Saving a meta-trained optimizer with a card that says where it comes from and how it fared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,11 @@ import numpy as np
 
 import lopt
 from launch import configuration
-from launch.comparison import best_rows
-from launch.configuration import Config
-from launch.versions import versions
 from launch.workdir import write_json
-from meta_train.evaluation import Row
+from lopt.card_limits import LEARNED
 
-_PACKAGES = ("lopt", "jax", "flax", "optax", "numpy")
+_PRIVATE = ("data_dir",)
+"""Fields of the config that are about a machine, and left out of the card."""
 
 
 def save(
@@ -45,44 +43,129 @@ def save(
 
 
 def make_card(
-    config: Config,
+    metadata: Mapping[str, Any],
     horizon: int,
     meta_step: int,
     valid_loss: float | None,
-    rows: Sequence[Row],
+    evaluation: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Where the optimizer comes from and how it fared, as plain data.
 
     Args:
-        config: complete config of the run.
+        metadata: of a checkpoint, see ``launch.checkpointing``; what was spent is what had been
+            spent then.
         horizon: the longest episode, in inner steps.
         meta_step: meta-steps behind this theta.
         valid_loss: its meta-validation, where it was measured.
-        rows: the comparison with this theta, empty where there was none.
+        evaluation: rows about this theta, see ``lopt.card.render``.
     """
+    config = configuration.complete(metadata["config"])
+    tasks = config.tasks.to_dict() if config.system.name == "lopt" else {}
     return {
         "title": f"{configuration.subject(config)}, meta-trained on {configuration.goal(config)}",
         "horizon": horizon,
         "meta_training": {
+            "tasks": [{"label": label, **fields} for label, fields in tasks.items()],
+            "estimator": config.estimator.name,
+            "seed": config.seed,
             "meta_steps": meta_step,
             "meta_validation_loss": valid_loss,
-            "seed": config.seed,
+            **_cost(metadata),
         },
-        "config": configuration.flat(config),
-        "versions": versions(_PACKAGES),
-        "evaluation": [
-            {
-                "task": row.task,
-                "optimizer": row.optimizer,
-                "learning_rate": row.learning_rate,
-                "mean_loss": row.mean_loss,
-                "std_error": row.std_error,
-                "final_loss": row.final_loss,
-                "num_steps": len(row.curve),
-            }
-            for members in best_rows(rows).values()
-            for row in members
-        ],
+        "evaluation": list(evaluation),
+        "config": {
+            path: value
+            for path, value in configuration.flat(config).items()
+            if path not in _PRIVATE
+        },
+        "versions": metadata["versions"],
+    }
+
+
+def compared(rows: Iterable[Mapping[str, Any]], held_out: Collection[str]) -> list[dict[str, Any]]:
+    """The comparison that ends a run, as rows of a card.
+
+    Args:
+        rows: entries of comparison.json, or like them.
+        held_out: labels of the tasks that were not trained on.
+    """
+    fields = ("task", "optimizer", "learning_rate", "mean_loss", "std_error", "final_loss")
+    return [
+        {
+            **{field: row[field] for field in fields},
+            "num_steps": len(row["curve"]),
+            "held_out": row["task"] in held_out,
+        }
+        for row in rows
+        if row["best"]
+    ]
+
+
+def evaluated(
+    summary: Mapping[str, Any], meta_trained_on: Collection[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """An evaluation of one learned optimizer, for its card.
+
+    Args:
+        summary: content of the evaluation's summary.json.
+        meta_trained_on: names of the tasks that were trained on.
+
+    Returns:
+        Rows: this optimizer and the best baseline of every setting; and what is said of all
+        settings together, as further entries of the card.
+
+    Raises:
+        ValueError: it is no evaluation, or not of exactly one learned optimizer.
+    """
+    if summary.get("kind") != "lopt-evaluation" or summary["format_version"] != 1:
+        raise ValueError("it does not say kind = lopt-evaluation and format_version = 1")
+    learned = [entry["name"] for entry in summary["optimizers"] if entry["kind"] == "learned"]
+    if len(learned) != 1:
+        raise ValueError(f"it is of {len(learned)} learned optimizers; evaluate this one alone")
+    names = {task["label"]: task["name"] for task in summary["tasks"]}
+    settings: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for measure in summary["measures"]:
+        settings.setdefault((measure["task"], measure["axis"]), []).append(measure)
+    rows = []
+    for (task, _), measures in settings.items():
+        held_out = names[task] not in meta_trained_on
+        rows += [_evaluated_row(x, learned, held_out) for x in _own_and_best(measures, learned)]
+    setup = {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]}
+    return rows, {"evaluation_setup": setup, "all_settings": summary["aggregate"]}
+
+
+def _own_and_best(
+    measures: Sequence[Mapping[str, Any]], learned: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    """Of one setting, what the learned optimizer and the best baseline came to."""
+    own = [measure for measure in measures if measure["optimizer"] in learned]
+    others = [measure for measure in measures if measure["optimizer"] not in learned]
+    finite = [measure for measure in others if measure["mean_loss"] is not None]
+    return own + sorted(finite, key=lambda measure: measure["mean_loss"])[:1]
+
+
+def _evaluated_row(
+    measure: Mapping[str, Any], learned: Sequence[str], held_out: bool
+) -> dict[str, Any]:
+    fields = ("mean_loss", "std_error", "final_loss", "final_valid_accuracy", "speedup", "diverged")
+    return {
+        "task": measure["task"],
+        "axis": measure["axis"],
+        "optimizer": LEARNED if measure["optimizer"] in learned else measure["optimizer"],
+        **{field: measure[field] for field in fields},
+        "held_out": held_out,
+    }
+
+
+def _cost(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run had spent; None where an older checkpoint does not say."""
+    records, devices = metadata["records"], metadata.get("devices")
+    return {
+        "meta_steps_in_all": metadata.get("meta_steps"),
+        "inner_steps_in_all": records.get("inner_steps"),
+        "seconds_in_all": records["seconds"],
+        "devices": devices and f"{devices['count']} x {devices['kind']}",
+        "processes": devices and devices["processes"],
     }
 
 

@@ -2,6 +2,9 @@
 
 import math
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from checkpoints import Saver, Store
 from launch import errors
@@ -12,6 +15,7 @@ from launch.signals import StopRequests
 from launch.validation import Validator
 from launch.versions import versions
 from meta_train import MetaState
+from meta_train.parallel import Devices
 
 _PACKAGES = ("lopt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -22,6 +26,7 @@ class Checkpoints:
     Args:
         folder: where steps go.
         config: complete config.
+        devices: that the run uses.
         recorder: what has been recorded goes with every checkpoint, and failures are shown by it.
         validator: the best theta and its loss go with every checkpoint.
         stop: is told whether anything is unsaved.
@@ -32,6 +37,7 @@ class Checkpoints:
         self,
         folder: Path,
         config: Config,
+        devices: Devices,
         recorder: Recorder,
         validator: Validator,
         stop: StopRequests,
@@ -40,6 +46,7 @@ class Checkpoints:
         self._folder = folder
         self._saver = Saver(Store(self._folder, config.checkpoint.keep_latest))
         self._config = config
+        self._devices = devices
         self._recorder = recorder
         self._validator = validator
         self._stop = stop
@@ -54,17 +61,25 @@ class Checkpoints:
         every = self._config.checkpoint.every_steps
         return bool(every) and meta_step // every > self._last // every
 
+    def metadata(self, meta_step: int) -> dict[str, Any]:
+        """What a checkpoint after ``meta_step`` says besides its arrays, as JSON."""
+        device = jax.devices()[0].device_kind
+        processes = jax.process_count()
+        return {
+            "meta_steps": meta_step,
+            "config": self._config.to_dict(),
+            "versions": versions(_PACKAGES),
+            "devices": {"count": self._devices.count, "kind": device, "processes": processes},
+            "records": self._recorder.snapshot(),
+            "validation": self._validator.snapshot(),
+        }
+
     def save(self, meta_step: int, state: MetaState) -> None:
         """Start to write a checkpoint."""
         self._recorder.flush()
         validator = self._validator
         best_theta = state.theta if validator.best_theta is None else validator.best_theta
-        content = {
-            "config": self._config.to_dict(),
-            "versions": versions(_PACKAGES),
-            "records": self._recorder.snapshot(),
-            "validation": validator.snapshot(),
-        }
+        content = self.metadata(meta_step)
         measured = validator.last_meta_step == meta_step and math.isfinite(validator.last_loss)
         score = validator.last_loss if measured else None
         run_state = RunState(state, best_theta)

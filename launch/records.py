@@ -54,6 +54,7 @@ class Recorder:
         self._training_seconds = 0.0
         self._timed_steps = 0
         self._compiled = False
+        self._inner_steps = before.get("inner_steps", 0)
         self._diverged = before.get("diverged", 0)
         self._skipped = before.get("skipped", 0)
         self._disk_failed = False
@@ -69,6 +70,7 @@ class Recorder:
         return {
             "files": {METRICS: self._file.size, **event_sizes(self._folder)},
             "seconds": self._seconds(),
+            "inner_steps": self._inner_steps,
             "diverged": self._diverged,
             "skipped": self._skipped,
             "bad_in_a_row": self.bad_in_a_row,
@@ -122,6 +124,7 @@ class Recorder:
         for i in range(count):
             meta_step = last_step - count + 1 + i
             numbers = {name: values[i].item() for name, values in arrays.items()}
+            self._inner_steps += int(numbers.get("inner_steps", 0))
             self._diverged += int(numbers.get("diverged", 0))
             self._count_bad(int(numbers.get("skipped", 0)))
             record = self._record(meta_step, numbers, elapsed / count)

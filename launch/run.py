@@ -1,6 +1,7 @@
 """One meta-training run from its config to the folder with everything that came of it."""
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,7 +124,8 @@ def _run(
         start.metadata["records"] if start else None,
     )
     saved = done if start and start.own else None
-    checkpoints = Checkpoints(store, config, recorder, validator, stop, saved)
+    used = experiment.trainer.devices
+    checkpoints = Checkpoints(store, config, used, recorder, validator, stop, saved)
     try:
         state, done = loop.train(
             experiment, state, done, config, recorder, validator, checkpoints, stop
@@ -138,7 +140,7 @@ def _run(
         return Interrupted(done)
     try:
         theta = jax.device_get(state.theta)
-        _finish(experiment, config, folder, theta, validator, keys.comparison)
+        _finish(experiment, checkpoints.metadata(done), folder, theta, validator, keys.comparison)
         workdir.write_json(folder / workdir.FINISHED, {"meta_steps": config.meta_steps})
     except OSError as error:
         raise errors.RunFailed(
@@ -191,7 +193,7 @@ def _show_plan(trainer: MetaTrainer, num_bytes: int) -> None:
 
 def _finish(
     experiment: Experiment,
-    config: Config,
+    metadata: Mapping[str, Any],
     folder: Path,
     theta: Any,
     validator: Validator,
@@ -201,15 +203,17 @@ def _finish(
     from launch import bundles, plots
 
     plots.plot_meta_loss(records.read(folder), folder / "meta_loss.png")
+    config = configuration.complete(metadata["config"])
     best, meta_step, loss = theta, config.meta_steps, None
     if validator.best_meta_step is not None:
         best, meta_step = validator.best_theta, validator.best_meta_step
         loss = validator.best_loss
     rows = _compare(experiment, config, folder, best, key)
+    evaluation = bundles.compared([row._asdict() for row in rows], experiment.held_out)
     horizon = experiment.episodes.max
-    card = bundles.make_card(config, horizon, meta_step, loss, rows)
+    card = bundles.make_card(metadata, horizon, meta_step, loss, evaluation)
     bundles.save(folder / "bundle", experiment.optimizer, best, card)
-    card = bundles.make_card(config, horizon, config.meta_steps, None, [])
+    card = bundles.make_card(metadata, horizon, config.meta_steps, None)
     bundles.save(folder / "bundle_last", experiment.optimizer, theta, card)
 
 

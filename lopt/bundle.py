@@ -71,7 +71,7 @@ def save(
             registered, the card is not JSON-like, or ``path`` exists and is not a bundle.
     """
     path = Path(path)
-    _check_target(path)
+    check_target(path)
     facts = model_card.complete(card or {})
     bundle_config.check_horizon(facts.get("horizon"), "card['horizon']")
     arrays = {key: np.asarray(leaf, order="C") for key, leaf in _flatten(theta).items()}
@@ -133,6 +133,26 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     return _parse(
         {name: bundle_files.read_file(path, name, _LIMITS[name]) for name in _LIMITS}, path
     )
+
+
+def check_target(path: Path) -> None:
+    """Raise ``ValueError`` unless ``save`` may write there: nothing is there, or just a bundle."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        content = bundle_files.read_file(path, CONFIG, bundle_files.MAX_CONFIG_BYTES)
+        bundle_config.check_format(bundle_files.parse_json(content, path / CONFIG), path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} exists and is not a bundle, so it is not overwritten; choose another path "
+            "or remove it."
+        ) from error
+    others = {entry.name for entry in path.iterdir()} - {WEIGHTS, CONFIG, README}
+    if others:
+        raise ValueError(
+            f"{path} is a bundle, but also holds {', '.join(sorted(others)[:3])}, which saving "
+            "would remove; choose another path or move that away."
+        )
 
 
 def _parse(files: Mapping[str, bytes], path: Path) -> Bundle:
@@ -226,22 +246,3 @@ def _check_loadable(files: Mapping[str, bytes], path: Path) -> None:
                 f"{path / name} would have {len(files[name]):,} bytes; the limit is {limit:,}."
             )
     _parse(files, path)
-
-
-def _check_target(path: Path) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    try:
-        content = bundle_files.read_file(path, CONFIG, bundle_files.MAX_CONFIG_BYTES)
-        bundle_config.check_format(bundle_files.parse_json(content, path / CONFIG), path)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} exists and is not a bundle, so it is not overwritten; choose another path "
-            "or remove it."
-        ) from error
-    others = {entry.name for entry in path.iterdir()} - {WEIGHTS, CONFIG, README}
-    if others:
-        raise ValueError(
-            f"{path} is a bundle, but also holds {', '.join(sorted(others)[:3])}, which saving "
-            "would remove; choose another path or move that away."
-        )

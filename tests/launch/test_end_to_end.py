@@ -7,6 +7,8 @@ import textwrap
 import numpy as np
 import pytest
 
+from launch import cli
+
 TINY = (
     "--config=base",
     "--config.tasks={'quadratic': {'dim': 3}}",
@@ -102,6 +104,26 @@ def test_bundles_hold_the_best_and_the_last_theta(finished):
     assert best.optimizer == last.optimizer
     assert best.card["horizon"] == 6
     assert lopt.load(folder / "bundle").init({"w": np.zeros(2, np.float32)}) is not None
+
+
+def test_export_of_a_run(finished, tmp_path):
+    import lopt
+
+    folder, _ = finished
+    out = tmp_path / "out"
+    assert cli.main(["export", str(folder), str(out)]) == 0
+    exported, last = lopt.load_bundle(out), lopt.load_bundle(folder / "bundle_last")
+    assert exported.theta == last.theta
+    assert exported.card["config"] == last.card["config"]
+    training = exported.card["meta_training"]
+    assert training["inner_steps_in_all"] == 4 * 4 * 3  # meta-steps, particles, K
+    assert training["seconds_in_all"] > 0
+    best = lopt.load_bundle(folder / "bundle").card["meta_training"]["meta_steps"]
+    assert cli.main(["export", str(folder), str(out), f"--step={best}"]) == 0
+    assert {row["task"] for row in lopt.load_bundle(out).card["evaluation"]} == {
+        "quadratic",
+        "other",
+    }
 
 
 def test_module_is_the_same_command(finished, lopt_command, tmp_path):

@@ -1,0 +1,217 @@
+"""``lopt export``: the optimizer of a run, at any checkpoint, as a bundle to share."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from jax.sharding import SingleDeviceSharding
+
+import lopt
+import meta_train
+from checkpoints import DamagedError, MismatchError, Store
+from launch import bundles, configuration, errors, options, user_code, workdir
+from launch.build import make_named
+from launch.configuration import Config
+from launch.construct import plain
+from lopt.bundle import check_target
+
+HELP = """
+usage: lopt export WORKDIR OUT [--step=N] [--evaluation=DIR] [--title=TEXT] [--description=TEXT]
+                   [--license=SPDX]
+
+Writes the learned optimizer of a run, finished or not, into a new folder: theta.safetensors,
+config.json and a model card (README.md) that is filled from the run. `lopt.load(OUT)` makes an
+Optax optimizer of it.
+
+  --step=N          the checkpoint after meta-step N; by default the newest whole one
+                    (`lopt inspect WORKDIR` lists them)
+  --evaluation=DIR  folder of `lopt evaluate`; its results go into the card
+  --title, --description   first lines of the card
+  --license         of the weights, an SPDX expression such as Apache-2.0 (default) or CC-BY-4.0
+
+example: lopt export runs/digits my_optimizer --title="Digits optimizer"
+"""
+
+COMPARISON = "comparison.json"
+SUMMARY = "summary.json"
+_GIVEN = ("title", "description", "license")
+"""Entries of the card that have a flag."""
+
+
+class Source(NamedTuple):
+    """A checkpoint of a learned optimizer."""
+
+    meta_step: int
+    metadata: Mapping[str, Any]
+    config: Config
+    optimizer: lopt.LearnedOptimizer
+    theta: Any
+    valid_loss: float | None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Export an optimizer; returns the exit status."""
+    values = flags.FlagValues()
+    flags.DEFINE_integer("step", None, "Meta-step of the checkpoint.", flag_values=values)
+    for name in ("evaluation", *_GIVEN):
+        flags.DEFINE_string(name, None, "See HELP.", flag_values=values)
+    words = options.parse(arguments, values, positional=("WORKDIR", "OUT"))
+    if len(words) < 2:
+        missing = ("WORKDIR", "OUT")[len(words)]
+        raise errors.UserError(
+            f"{missing} is missing; for instance `lopt export runs/digits my_optimizer`"
+        )
+    folder, out = (Path(word).expanduser() for word in words)
+    if not folder.is_dir():
+        raise errors.UserError(f"work folder {folder} does not exist")
+    given = {name: str(values[name].value) for name in _GIVEN if values[name].present}
+    if "license" in given:
+        given["license"] = _spdx(given["license"])
+    try:
+        check_target(out)
+        export(folder, out, values["step"].value, values["evaluation"].value, given)
+    except ValueError as error:
+        raise errors.UserError(str(error)) from error
+    except OSError as error:
+        raise errors.UserError(
+            f"{error.filename or out} cannot be read or written ({error.strerror})"
+        ) from error
+    return errors.DONE
+
+
+def export(
+    folder: Path, out: Path, step: int | None, evaluation: str | None, given: Mapping[str, Any]
+) -> None:
+    """Write the bundle.
+
+    Args:
+        folder: work folder of a run.
+        out: folder to write.
+        step: meta-step of the checkpoint; None takes the newest whole one.
+        evaluation: folder of an evaluation of this optimizer.
+        given: title, description and license, where they are to be others.
+
+    Raises:
+        UserError: there is no such checkpoint, it is damaged or not of a learned optimizer, or the
+            evaluation is none of this optimizer.
+        ValueError: what ``lopt.save`` raises.
+    """
+    # The run may still hold the accelerators, and theta is small.
+    jax.config.update("jax_platforms", "cpu")
+    source = find(folder, step)
+    horizon = meta_train.make_horizon(plain(source.config.estimator.horizon)).max
+    rows, more = _comparison(folder, source), {}
+    if evaluation is not None:
+        rows, more = _evaluation(Path(evaluation).expanduser(), source.config)
+    metadata, meta_step = source.metadata, source.meta_step
+    card = bundles.make_card(metadata, horizon, meta_step, source.valid_loss, rows)
+    bundles.save(out, source.optimizer, source.theta, {**card, **more, **given})
+    name, wanted = source.config.optimizer.name, source.config.meta_steps
+    print(f"{out}: {name} after meta-step {meta_step} of {wanted}")
+    _point_to_best(folder, source)
+
+
+def find(folder: Path, step: int | None) -> Source:
+    """The checkpoint of a meta-step, or the newest whole one, after all its checksums.
+
+    Raises:
+        UserError: see ``export``.
+    """
+    store = Store(folder / workdir.CHECKPOINTS)
+    numbers = store.numbers()
+    if not numbers:
+        raise errors.UserError(f"{folder} holds no checkpoints of a run, so there is no theta yet")
+    if step is not None and step not in numbers:
+        kept = ", ".join(map(str, numbers))
+        raise errors.UserError(f"{folder} has no checkpoint --step={step}; it has {kept}")
+    for number in reversed(numbers) if step is None else [step]:
+        try:
+            return _read(store, number)
+        except DamagedError as error:
+            print(f"checkpoint {store.folder / str(number)} is damaged: {error}")
+    which = "all checkpoints" if step is None else f"checkpoint {step}"
+    raise errors.UserError(f"{which} in {store.folder}: damaged; `lopt inspect {folder}` tells why")
+
+
+def _spdx(text: str) -> str:
+    from packaging import licenses
+
+    try:
+        return licenses.canonicalize_license_expression(text)
+    except licenses.InvalidLicenseExpression as error:
+        raise errors.UserError(
+            f"--license={text!r} is no SPDX expression ({error}); for instance Apache-2.0, "
+            "CC-BY-4.0 or LicenseRef-proprietary"
+        ) from error
+
+
+def _read(store: Store, number: int) -> Source:
+    where = store.folder / str(number)
+    step = store.read(number)
+    metadata = step.metadata
+    try:
+        config = configuration.complete(metadata["config"])
+    except errors.UserError as error:
+        raise errors.UserError(f"the config of {where} is not of this version: {error}") from error
+    if config.system.name != "lopt":
+        raise errors.UserError(
+            f"{where} holds the theta of config.system.name = {config.system.name!r}, which is no "
+            "learned optimizer; its folder bundle/ has it as plain arrays at the end of the run"
+        )
+    user_code.import_all(config.imports)
+    optimizer = make_named(lopt.LOPTS, "optimizer", plain(config.optimizer))
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+        jax.eval_shape(optimizer.init, jax.random.key(0)),
+    )
+    try:
+        theta = store.restore(number, {"meta_state": {"theta": like}})["meta_state"]["theta"]
+    except MismatchError as error:
+        raise errors.UserError(
+            f"{where} does not hold the theta of this version's {config.optimizer.name}: {error}"
+        ) from error
+    return Source(number, metadata, config, optimizer, jax.device_get(theta), step.score)
+
+
+def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:
+    """The comparison that ended the run, if it was made with this theta: that of bundle/."""
+    file = folder / COMPARISON
+    try:
+        compared = lopt.load_bundle(folder / "bundle").theta
+    except ValueError:  # the run has not ended
+        return []
+    same = jax.tree.map(np.array_equal, source.theta, compared)
+    if not file.exists() or not all(jax.tree.leaves(same)):
+        return []
+    return _rows(file, lambda rows: bundles.compared(rows, source.config.comparison.held_out))
+
+
+def _evaluation(folder: Path, config: Config) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of an evaluation, and what the card says of all its tasks together."""
+    file = folder / SUMMARY
+    if not file.is_file():
+        raise errors.UserError(f"--evaluation={folder} holds no {SUMMARY} of `lopt evaluate`")
+    trained_on = {task.name for task in config.tasks.values()}
+    return _rows(file, lambda summary: bundles.evaluated(summary, trained_on))
+
+
+def _rows(file: Path, make: Callable[[Any], Any]) -> Any:
+    """What ``make`` takes from a JSON file that another command has written."""
+    try:
+        return make(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise errors.UserError(
+            f"{file} is damaged or of another version ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _point_to_best(folder: Path, source: Source) -> None:
+    """Say where the theta with the lowest meta-validation is, if it is another one."""
+    best = source.metadata["validation"]["best_meta_step"]
+    if best != source.meta_step and best in Store(folder / workdir.CHECKPOINTS).numbers():
+        print(f"meta-validation was lowest after meta-step {best}: --step={best} exports that")
