@@ -12,6 +12,7 @@ from lopt.bundle import Bundle, HorizonWarning, load, load_bundle, save
 from lopt.lstm import LSTMLopt
 from lopt.mlp import MLPLopt
 from lopt.schedules import AdamSchedule, SGDSchedule
+from lopt.sharding import state_sharding
 
 LOPTS.update(
     {
@@ -37,4 +38,5 @@ __all__ = [
     "load",
     "load_bundle",
     "save",
+    "state_sharding",
 ]

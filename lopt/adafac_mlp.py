@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from lopt import per_parameter, transform
+from lopt import per_parameter, sharding, transform
 from lopt.base import LearnedOptimizer, Theta
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
@@ -99,8 +99,8 @@ class AdafacMLPLopt(LearnedOptimizer):
                 count=transform.zero_count(),
                 momenta=transform.zeros_like(params, len(MOMENTUM_DECAYS)),
                 second_moment=transform.zeros_like(params, len(RMS_DECAYS)),
-                row=jax.tree.map(lambda p: _initial_factor(p.shape, longest=True), params),
-                col=jax.tree.map(lambda p: _initial_factor(p.shape, longest=False), params),
+                row=jax.tree.map(lambda p: _initial_factor(p, longest=True), params),
+                col=jax.tree.map(lambda p: _initial_factor(p, longest=False), params),
             )
 
         def step(grads: Any, state: AdafacMLPState, params: Any) -> tuple[Any, AdafacMLPState]:
@@ -143,14 +143,13 @@ def _factored_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return int(order[-1]), int(order[-2])
 
 
-def _initial_factor(shape: tuple[int, ...], *, longest: bool) -> jax.Array:
-    axes = _factored_axes(shape)
-    if axes is None:
-        kept = shape if longest else ()
-    else:
-        averaged = axes[0] if longest else axes[1]
-        kept = tuple(1 if axis == averaged else n for axis, n in enumerate(shape))
-    return jnp.zeros((len(ADAFACTOR_DECAYS), *kept), jnp.float32)
+def _initial_factor(param: Any, *, longest: bool) -> jax.Array:
+    axes = _factored_axes(param.shape)
+    if axes is None and not longest:
+        return jnp.zeros((len(ADAFACTOR_DECAYS),), jnp.float32)
+    averaged = None if axes is None else axes[0] if longest else axes[1]
+    kept = (1 if axis == averaged else n for axis, n in enumerate(param.shape))
+    return sharding.zeros((len(ADAFACTOR_DECAYS), *kept), param)
 
 
 def _accumulate(grad: jax.Array, old: _Accumulators, rates: _Accumulators) -> _Accumulators:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from lopt import per_parameter, transform
 from lopt.base import LearnedOptimizer, Theta
-from lopt.blocks import map_blocks
+from lopt.blocks import map_parameters
 
 FORGET_BIAS = 1.0
 
@@ -97,27 +97,25 @@ class LSTMLopt(LearnedOptimizer):
         self, theta: Theta, grad: jax.Array, state: tuple[jax.Array, ...]
     ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         layers = len(self.hidden)
-        rows = [x.reshape(len(x), grad.size) for x in (grad[None], *state)]
         # Transposed once, not once per block.
-        cells = [(theta[f"lstm{i}"]["w"].T, theta[f"lstm{i}"]["b"][:, None]) for i in range(layers)]
-        output = theta["output"]["w"].T, theta["output"]["b"][:, None]
+        cells = [(theta[f"lstm{i}"]["w"].T, theta[f"lstm{i}"]["b"]) for i in range(layers)]
+        output = theta["output"]["w"].T, theta["output"]["b"]
 
         def evaluate(rows: list[jax.Array]) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
             x = preprocess(rows[0][0], self.log_threshold)
             hidden, cell = [], []
-            for layer, (weights, bias) in enumerate(cells):
-                gates = weights @ jnp.concatenate([x, rows[1 + layer]]) + bias
-                x, memory = _lstm_cell(gates, rows[1 + layers + layer])
+            for layer, weights in enumerate(cells):
+                gates = per_parameter.dense(*weights, jnp.concatenate([x, rows[1 + layer]]))
+                x, memory = lstm_cell(gates, rows[1 + layers + layer])
                 hidden.append(x)
                 cell.append(memory)
-            return self.scale * (output[0] @ x + output[1])[0], hidden, cell
+            return self.scale * per_parameter.dense(*output, x)[0], hidden, cell
 
-        step, hidden, cell = map_blocks(evaluate, rows, grad.size)
-        back = [x.reshape(old.shape) for x, old in zip((*hidden, *cell), state, strict=True)]
-        return step.reshape(grad.shape), tuple(back[:layers]), tuple(back[layers:])
+        step, hidden, cell = map_parameters(evaluate, [grad[None], *state], grad.shape)
+        return step, tuple(hidden), tuple(cell)
 
 
-def preprocess(grad: Float[Array, " n"], log_threshold: float) -> Float[Array, "2 n"]:
+def preprocess(grad: Float[Array, "*n"], log_threshold: float) -> Float[Array, "2 *n"]:
     """Logarithm and sign of a gradient, as two numbers of order one.
 
     Args:
@@ -135,9 +133,9 @@ def preprocess(grad: Float[Array, " n"], log_threshold: float) -> Float[Array, "
     return jnp.stack([log, sign])
 
 
-def _lstm_cell(
-    gates: Float[Array, "gates n"], cell: Float[Array, "width n"]
-) -> tuple[Float[Array, "width n"], Float[Array, "width n"]]:
+def lstm_cell(
+    gates: Float[Array, "gates *n"], cell: Float[Array, "width *n"]
+) -> tuple[Float[Array, "width *n"], Float[Array, "width *n"]]:
     """Next output and cell of n independent LSTMs."""
     write, candidate, forget, read = jnp.split(gates, 4)
     cell = jax.nn.sigmoid(forget + FORGET_BIAS) * cell + jax.nn.sigmoid(write) * jnp.tanh(candidate)

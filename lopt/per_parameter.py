@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lopt.blocks import CPU_BLOCK, map_blocks
+from lopt.blocks import CPU_BLOCK, as_rows, map_parameters
+from lopt.sharding import max_shards
 
 Net = dict[str, jax.Array]
 """Weights ``w{i}`` of shape [inputs, outputs] and biases ``b{i}`` of shape [outputs]."""
@@ -90,7 +91,7 @@ def apply_net(
         net: weights; as many inputs as there are features.
         features: float32 arrays ``[k, ...]`` of k features each, whose other axes broadcast to
             ``shape``. A feature that is constant along an axis should have length 1 there: it is
-            then handled once, not once per parameter.
+            then handled once, not once per parameter. At least one has the tensor's full shape.
         shape: shape of the tensor.
         combine: elementwise function from the network's outputs, one array each, to the result.
         square_scale: power of two by which features are multiplied before they are squared. The
@@ -103,21 +104,28 @@ def apply_net(
     size = math.prod(shape)
     if size == 0:
         return jnp.zeros(shape, jnp.float32)
-    rows = [jnp.broadcast_to(x, (x.shape[0], *shape)).reshape(-1, size) for x in features]
-    if size <= CPU_BLOCK:
+    if size <= CPU_BLOCK and max_shards(features[0]) == 1:
         # A small tensor costs what its number of operations costs, so features are one array.
-        stacked = jnp.concatenate(rows)
+        stacked = jnp.concatenate([as_rows(x, shape) for x in features])
         sums = jnp.sum(jnp.square(stacked * square_scale), axis=1)
         layers = _layers(_normalise_inputs(net, sums / size, square_scale))
-        return _evaluate(layers, stacked, combine).reshape(shape)
+        return _evaluate(layers, [stacked], combine).reshape(shape)
     sums = jnp.concatenate([_sum_squares(x * square_scale) for x in features])
     counts = np.concatenate([np.full(len(x), x.size // len(x), np.float32) for x in features])
     net = _normalise_inputs(net, sums / counts, square_scale)
     if max(net[f"b{i}"].shape[0] for i in range(_num_layers(net))) <= UNROLLED_WIDTH:
         return combine(*_unrolled(net, features))
     layers = _layers(net)
-    out = map_blocks(lambda block: _evaluate(layers, jnp.concatenate(block), combine), rows, size)
-    return out.reshape(shape)
+    return map_parameters(lambda block: _evaluate(layers, block, combine), features, shape)
+
+
+def dense(
+    weights: Float[Array, "outputs inputs"],
+    bias: Float[Array, " outputs"],
+    x: Float[Array, "inputs *n"],
+) -> Float[Array, "outputs *n"]:
+    """One layer, applied to every parameter; the tensor's axes stay as they are."""
+    return jnp.tensordot(weights, x, axes=1) + bias.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _sum_squares(feature: jax.Array) -> Float[Array, " k"]:
@@ -139,19 +147,22 @@ def _num_layers(net: Net) -> int:
 
 
 def _layers(net: Net) -> list[tuple[jax.Array, jax.Array]]:
-    """Weights [outputs, inputs] and biases [outputs, 1], transposed once, not once per block."""
-    return [(net[f"w{i}"].T, net[f"b{i}"][:, None]) for i in range(_num_layers(net))]
+    """Weights [outputs, inputs] and biases, transposed once, not once per block."""
+    return [(net[f"w{i}"].T, net[f"b{i}"]) for i in range(_num_layers(net))]
 
 
 def _evaluate(
-    layers: list[tuple[jax.Array, jax.Array]], rows: Float[Array, "F n"], combine: Combine
-) -> Float[Array, " n"]:
-    """The network as matrix products; the parameters are the contiguous axis."""
+    layers: list[tuple[jax.Array, jax.Array]], features: Sequence[jax.Array], combine: Combine
+) -> Float[Array, "*n"]:
+    """The network as matrix products."""
     (weights, bias), *rest = layers
-    units = weights @ rows + bias
+    units = bias.reshape(-1, *[1] * (features[0].ndim - 1))
+    for indices, arrays in _by_shape(features).values():
+        columns = weights if len(indices) == weights.shape[1] else weights[:, indices]
+        units = jnp.tensordot(columns, jnp.concatenate(arrays), axes=1) + units
     for weights, bias in rest:
-        units = weights @ jax.nn.relu(units) + bias
-    return combine(*units)
+        units = dense(weights, bias, jax.nn.relu(units))
+    return combine(*(units[i] for i in range(len(units))))
 
 
 def _unrolled(net: Net, features: Sequence[jax.Array]) -> list[jax.Array]:
@@ -171,18 +182,27 @@ def _first_layer(
     weights: jax.Array, bias: jax.Array, features: Sequence[jax.Array]
 ) -> list[jax.Array]:
     """Pre-activations of the first layer, summing features of equal shape among themselves."""
-    first = np.cumsum([0, *(feature.shape[0] for feature in features)])
-    inputs: dict[tuple[int, ...], list[int]] = {}
-    arrays: dict[tuple[int, ...], list[jax.Array]] = {}
-    for start, feature in zip(first, features, strict=False):
-        inputs.setdefault(feature.shape[1:], []).extend(start + np.arange(feature.shape[0]))
-        arrays.setdefault(feature.shape[1:], []).append(feature)
-    largest = max(inputs, key=math.prod)
-    rows = [row for array in arrays.pop(largest) for row in array]
-    full = list(zip(inputs.pop(largest), rows, strict=True))
+    groups = _by_shape(features)
+    inputs, arrays = groups.pop(max(groups, key=math.prod))
+    # Indexed, because iterating over an array would gather it on one device outside jit.
+    rows = [array[i] for array in arrays for i in range(len(array))]
+    full = list(zip(inputs, rows, strict=True))
     units = [sum((weights[i, j] * x for i, x in full), start=bias[j]) for j in range(bias.shape[0])]
-    for shape, indices in inputs.items():
+    for indices, arrays in groups.values():
         # A matrix product, because XLA would otherwise repeat these sums for every parameter.
-        part = jnp.tensordot(weights[np.array(indices)].T, jnp.concatenate(arrays[shape]), axes=1)
+        part = jnp.tensordot(weights[indices].T, jnp.concatenate(arrays), axes=1)
         units = [unit + part[j] for j, unit in enumerate(units)]
     return units
+
+
+def _by_shape(
+    features: Sequence[jax.Array],
+) -> dict[tuple[int, ...], tuple[np.ndarray, list[jax.Array]]]:
+    """Features of equal shape together, after their indices among all features."""
+    first = np.cumsum([0, *(len(feature) for feature in features)])
+    groups: dict[tuple[int, ...], tuple[list[int], list[jax.Array]]] = {}
+    for start, feature in zip(first, features, strict=False):
+        indices, arrays = groups.setdefault(feature.shape[1:], ([], []))
+        indices.extend(start + np.arange(len(feature)))
+        arrays.append(feature)
+    return {shape: (np.array(indices), arrays) for shape, (indices, arrays) in groups.items()}

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from lopt import sharding
+
 
 def make_transformation(
     name: str,
-    init: Callable[..., Any],
+    init_state: Callable[[Any], Any],
     step: Callable[[Any, Any, Any], tuple[Any, Any]],
     *,
     needs_params: bool,
@@ -20,7 +22,7 @@ def make_transformation(
 
     Args:
         name: the rule's name, for error messages.
-        init: parameters -> state.
+        init_state: parameters -> state.
         step: (float32 gradients, state, parameters) -> (float32 step to add, next state). Where
             the caller passes no parameters, the gradients take their place.
         needs_params: whether to refuse ``params=None``.
@@ -29,6 +31,9 @@ def make_transformation(
         The optimizer. It ignores all extra arguments, and returns steps in the parameters' dtype,
         rounded once.
     """
+
+    def init(params: Any) -> Any:
+        return sharding.join(init_state(params), params)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
         del extra_args
@@ -56,8 +61,11 @@ def increment(count: Int[Array, ""]) -> Int[Array, ""]:
 
 
 def zeros_like(params: Any, *leading: int) -> Any:
-    """Float32 zeros ``[*leading, *shape]`` for every leaf, whatever the leaves' own dtype."""
-    return jax.tree.map(lambda p: jnp.zeros((*leading, *p.shape), jnp.float32), params)
+    """Float32 zeros ``[*leading, *shape]`` for every leaf, whatever the leaves' own dtype.
+
+    They are split over devices like the leaf.
+    """
+    return jax.tree.map(lambda p: sharding.zeros((*leading, *p.shape), p), params)
 
 
 def moving_averages(old: jax.Array, new: jax.Array, rates: Any) -> jax.Array:
