@@ -1,8 +1,8 @@
 """From ``--config=...`` and overrides to one complete config.
 
 A config file is Python with ``get_config()``, or a ``config.json`` that an earlier run wrote. It
-may hold only the fields it changes: the rest comes from ``configs/base.py``, which is also the list
-of all fields that exist.
+may hold only the fields it changes: the rest comes from the base of its kind (``configs/base.py``
+for meta-training), which is also the list of all fields that exist.
 """
 
 import importlib.util
@@ -15,62 +15,59 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from launch import errors
+from launch.config_kinds import EVALUATE, META_TRAIN, Kind
 
 Config = Any
 """A ``ConfigDict`` with every field of the base; the fields have no static types."""
 
 _FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
-OPEN_SECTIONS = ("system", "optimizer", "estimator", "meta_optimizer")
-"""Sections whose fields depend on their ``name``; they are checked when the object is built."""
-COMMON_FIELDS = {
-    "system": {"name"},
-    "optimizer": {"name"},
-    "estimator": {"name", "horizon", "truncation_length", "num_pairs", "std"},
-    "meta_optimizer": {"name", "learning_rate", "schedule", "clip_norm", "clip_value"},
-}
-"""Fields of the open sections that keep their meaning when another ``name`` is given."""
-TASK_SECTIONS = ("tasks", "comparison.held_out")
-"""Sections that hold tasks by label: label -> {name, weight, fields of the task}."""
+_SUITES = ("held_out",)
+"""The packaged configs of ``EVALUATE``."""
 
 
-def packaged() -> dict[str, Path]:
+def packaged(kind: Kind = META_TRAIN) -> dict[str, Path]:
     """The configs that come with the package: short name -> file."""
     files = sorted(_FOLDER.glob("*.py"))
-    return {file.stem: file for file in files if not file.stem.startswith("_")}
+    return {
+        file.stem: file
+        for file in files
+        if not file.stem.startswith("_") and (file.stem in _SUITES) == (kind is EVALUATE)
+    }
 
 
-def load(spec: str) -> Config:
+def load(spec: str, kind: Kind = META_TRAIN) -> Config:
     """Read a config by path or short name and complete it from the base.
 
     Args:
         spec: path of a .py or .json file, or the short name of a packaged config. After a colon
             may stand an argument for ``get_config``.
+        kind: what it is a config of.
 
     Raises:
         UserError: no such config, an unreadable or broken file, or a field that does not exist.
     """
-    path, argument = _locate(spec)
+    path, argument = _locate(spec, kind)
     given = _read_json(path) if path.suffix == ".json" else _read_python(path, argument)
     if not isinstance(given, Mapping | ConfigDict):
         raise errors.UserError(
             f"config file {path}: get_config() returned {type(given).__name__}, not a ConfigDict"
         )
-    return complete(given)
+    return complete(given, kind)
 
 
-def complete(given: Mapping | ConfigDict) -> Config:
+def complete(given: Mapping | ConfigDict, kind: Kind = META_TRAIN) -> Config:
     """All fields of the base, with those of ``given`` in their place.
 
     Raises:
         UserError: a field that does not exist, or a value of a wrong type.
     """
-    config = _base()
-    _merge(config, given, "")
+    config = _base(kind)
+    _merge(config, given, "", kind)
     return config
 
 
-def check_field(config: Config, path: str) -> None:
+def check_field(config: Config, path: str, kind: Kind = META_TRAIN) -> None:
     """Raise ``UserError`` unless ``path`` ("estimator.std") is a field that may be set."""
     section, walked = config, ""
     for name in path.split("."):
@@ -80,7 +77,7 @@ def check_field(config: Config, path: str) -> None:
                 f"--config.{walked}=\"{{'name': ..., ...}}\""
             )
         if name not in section:
-            if walked in OPEN_SECTIONS or _is_task_field(walked):
+            if walked in kind.common_fields or _is_entry_field(walked, kind):
                 return
             raise _no_field(walked, name, section)
         section, walked = section[name], f"{walked}.{name}".lstrip(".")
@@ -93,43 +90,18 @@ def look_up(config: Config, path: str) -> Any:
     return config
 
 
-def forget_fields(fields: ConfigDict, section: str, name: str) -> None:
-    """Where an open section gets another ``name``, drop what is set for the one before."""
+def forget_fields(fields: ConfigDict, name: str, common: frozenset[str]) -> None:
+    """Where a section gets another ``name``, drop what is set for the one before."""
     if name != fields.name:
-        for field in set(fields) - COMMON_FIELDS[section]:
+        for field in set(fields) - common:
             del fields[field]
 
 
-def set_tasks(config: Config, path: str, section: Any) -> None:
-    """Put tasks, in any of the ways of ``normalise_tasks``, into one of ``TASK_SECTIONS``."""
+def set_whole(config: Config, path: str, section: Any, kind: Kind = META_TRAIN) -> None:
+    """Put a section into one of ``kind.whole``, in any of the ways that it may be written."""
     parent, _, name = path.rpartition(".")
     holder = look_up(config, parent) if parent else config
-    holder[name] = normalise_tasks(section, path)
-
-
-def normalise_tasks(section: Any, path: str) -> Any:
-    """Bring every way to write tasks into one: label -> {name, weight, fields of the task}.
-
-    Args:
-        section: a name, one entry, a sequence of names and entries, or entries by label.
-        path: where it stands in the config, for messages.
-    """
-    if isinstance(section, str):
-        section = [word.strip() for word in section.split(",")]
-    if isinstance(section, Mapping | ConfigDict) and isinstance(section.get("name"), str):
-        section = [section]
-    if isinstance(section, Mapping | ConfigDict):
-        entries = {str(label): _entry(value, path) for label, value in section.items()}
-    else:
-        sequence = section if isinstance(section, list | tuple) else [section]
-        entries = _labelled([_entry(value, path) for value in sequence], path)
-    for label, entry in entries.items():
-        entry.setdefault("name", label)
-        entry.setdefault("weight", 1.0)
-    try:
-        return ConfigDict(entries)
-    except ValueError as error:
-        raise errors.UserError(f"config.{path}: {error}") from error
+    holder[name] = kind.whole[path](section, path)
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -154,26 +126,24 @@ def goal(config: Config) -> str:
     return ", ".join(config.tasks) if config.system.name == "lopt" else config.system.name
 
 
-def _base() -> Config:
-    from configs import base
-
-    config: Config = base.get_config()
-    for path in TASK_SECTIONS:
-        set_tasks(config, path, look_up(config, path))
+def _base(kind: Kind) -> Config:
+    config: Config = importlib.import_module(f"configs.{kind.base}").get_config()
+    for path in kind.whole:
+        set_whole(config, path, look_up(config, path), kind)
     return config
 
 
-def _merge(config: Config, given: Mapping | ConfigDict, path: str) -> None:
-    if path in OPEN_SECTIONS:
-        forget_fields(config, path, str(given.get("name", config.name)))
+def _merge(config: Config, given: Mapping | ConfigDict, path: str, kind: Kind) -> None:
+    if path in kind.common_fields:
+        forget_fields(config, str(given.get("name", config.name)), kind.common_fields[path])
     for name, value in given.items():
         where = f"{path}.{name}".lstrip(".")
-        if name not in config and path not in OPEN_SECTIONS:
+        if name not in config and path not in kind.common_fields:
             raise _no_field(path, name, config)
-        if where in TASK_SECTIONS:
-            config[name] = normalise_tasks(value, where)
+        if where in kind.whole:
+            config[name] = kind.whole[where](value, where)
         elif isinstance(config.get(name), ConfigDict) and isinstance(value, Mapping | ConfigDict):
-            _merge(config[name], value, where)
+            _merge(config[name], value, where, kind)
         else:
             _assign(config, name, value, where)
 
@@ -195,30 +165,9 @@ def _assign(config: Config, name: str, value: Any, where: str) -> None:
         raise errors.UserError(f"config.{where}: {error}") from error
 
 
-def _entry(value: Any, path: str) -> dict[str, Any]:
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, Mapping | ConfigDict):
-        return dict(value.items())
-    raise errors.UserError(
-        f"config.{path} holds {value!r}; each task is a name or a dict with a name and its fields"
-    )
-
-
-def _labelled(entries: list[dict[str, Any]], path: str) -> dict[str, dict[str, Any]]:
-    labelled: dict[str, dict[str, Any]] = {}
-    for entry in entries:
-        name = entry.get("name")
-        if not isinstance(name, str):
-            raise errors.UserError(f"config.{path} holds a task without a name: {entry!r}")
-        repeats = sum(other["name"] == name for other in labelled.values())
-        labelled[f"{name}_{repeats + 1}" if repeats else name] = entry
-    return labelled
-
-
-def _is_task_field(path: str) -> bool:
-    """Whether fields of a task stand directly below ``path``."""
-    return any(path.startswith(f"{section}.") for section in TASK_SECTIONS)
+def _is_entry_field(path: str, kind: Kind) -> bool:
+    """Whether fields of a named thing stand directly below ``path``."""
+    return any(path.startswith(f"{section}.") for section in kind.entries)
 
 
 def _no_field(path: str, name: str, section: ConfigDict) -> errors.UserError:
@@ -226,14 +175,20 @@ def _no_field(path: str, name: str, section: ConfigDict) -> errors.UserError:
     return errors.UserError(f"{where} has no field {name!r}{errors.nearest(name, section.keys())}")
 
 
-def _locate(spec: str) -> tuple[Path, str | None]:
+def _locate(spec: str, kind: Kind) -> tuple[Path, str | None]:
     """File of a config and the argument for its ``get_config``."""
     path, argument = spec, None
     if ":" in spec and not Path(spec).exists():
         path, argument = spec.split(":", 1)
-    known = packaged()
+    known = packaged(kind)
     if path in known:
         return known[path], argument
+    for other in (META_TRAIN, EVALUATE):
+        if path in packaged(other):
+            raise errors.UserError(
+                f"{path} is a config of `lopt {other.command}`; `lopt {kind.command}` takes "
+                f"{', '.join(known)}, or a file of yours"
+            )
     if Path(path).is_file():
         return Path(path), argument
     if Path(path).suffix in (".py", ".json") or "/" in path:

@@ -9,12 +9,12 @@ from absl import flags
 from launch import errors, options
 
 HELP = """
-usage: lopt list [optimizers|tasks|estimators|configs]
+usage: lopt list [optimizers|tasks|estimators|baselines|configs]
 
 Show every name that a config can hold, with one line about each. Without an argument: all kinds.
 """
 
-KINDS = ("optimizers", "tasks", "estimators", "configs")
+KINDS = ("optimizers", "tasks", "estimators", "baselines", "configs")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,9 +41,17 @@ def rows(kind: str) -> dict[str, str]:
         kind: one of ``KINDS``.
     """
     if kind == "configs":
-        from launch import configuration
+        from launch import config_kinds, configuration
 
-        return {name: _config_summary(path) for name, path in configuration.packaged().items()}
+        kinds = (config_kinds.META_TRAIN, config_kinds.EVALUATE)
+        files = {
+            name: path for kind in kinds for name, path in configuration.packaged(kind).items()
+        }
+        return {name: _config_summary(path) for name, path in files.items()}
+    if kind == "baselines":
+        from meta_train.evaluation import BASELINES
+
+        return {name: baseline.description for name, baseline in BASELINES.items()}
     return {name: _summary(entry) for name, entry in _registry(kind).items()}
 
 

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     distributed.define(values)
     config = configuration.load(spec)
-    rest = overrides.take_tasks(config, rest)
+    rest = overrides.take_whole(config, rest)
     overrides.define(config, rest, values)
     options.parse(rest, values)
     if not values["workdir"].value:

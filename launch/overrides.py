@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from launch import configuration, errors
-from launch.configuration import Config
+from launch.configuration import META_TRAIN, Config, Kind
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 
@@ -31,21 +31,27 @@ def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return spec, rest
 
 
-def define(config: Config, arguments: Sequence[str], values: flags.FlagValues) -> None:
+def define(
+    config: Config,
+    arguments: Sequence[str],
+    values: flags.FlagValues,
+    kind: Kind = META_TRAIN,
+) -> None:
     """Define a flag in ``values`` for every override in ``arguments``; parsing sets the field.
 
     Args:
         config: complete config; it is changed in place when ``values`` parses the arguments.
         arguments: the words of the command line, without ``--config=SPEC``.
         values: flags of this call.
+        kind: what it is a config of.
 
     Raises:
         UserError: an override of a field that does not exist.
     """
-    _forget_fields_of_other_names(config, arguments)
+    _forget_fields_of_other_names(config, arguments, kind)
     for path in _paths(arguments):
-        _open_new_task(config, path)
-        configuration.check_field(config, path)
+        _open_new_entry(config, path, kind)
+        configuration.check_field(config, path, kind)
     try:
         config_flags.DEFINE_config_dict(
             "config",
@@ -59,35 +65,35 @@ def define(config: Config, arguments: Sequence[str], values: flags.FlagValues) -
         raise errors.UserError(str(error)) from error
 
 
-def take_tasks(config: Config, arguments: Sequence[str]) -> list[str]:
-    """Apply ``--config.tasks=...``, which ml_collections cannot read, and return the rest.
+def take_whole(config: Config, arguments: Sequence[str], kind: Kind = META_TRAIN) -> list[str]:
+    """Apply ``--config.tasks=...`` and the like, which ml_collections cannot read; return the rest.
 
-    The value is one of the ways that ``configuration.normalise_tasks`` knows, such as ``a,b``. It
-    counts before overrides of single fields, wherever it stands.
+    The value is one of the ways that the section may be written, such as ``a,b``. It counts before
+    overrides of single fields, wherever it stands.
 
     Raises:
-        UserError: a value that is no task.
+        UserError: a value that the section cannot hold.
     """
     rest, words = [], iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")
         path = flag.lstrip("-").removeprefix("config.")
-        if flag.startswith("-") and path in configuration.TASK_SECTIONS:
+        if flag.startswith("-") and path in kind.whole:
             value = value if equals else next(words, "")
-            configuration.set_tasks(config, path, _literal(value))
+            configuration.set_whole(config, path, _literal(value), kind)
         else:
             rest.append(word)
     return rest
 
 
-def _forget_fields_of_other_names(config: Config, arguments: Sequence[str]) -> None:
+def _forget_fields_of_other_names(config: Config, arguments: Sequence[str], kind: Kind) -> None:
     """Where ``--config.optimizer.name=lstm`` replaces an mlp, drop what is set for the mlp."""
-    for section in configuration.OPEN_SECTIONS:
+    for section, common in kind.common_fields.items():
         fields = config[section]
         for word in arguments:
             flag, _, name = word.partition("=")
             if flag.lstrip("-") == f"config.{section}.name":
-                configuration.forget_fields(fields, section, name)
+                configuration.forget_fields(fields, name, common)
 
 
 def _literal(value: str) -> Any:
@@ -102,11 +108,11 @@ def _paths(arguments: Sequence[str]) -> list[str]:
     return [match.group(1) for match in matches if match]
 
 
-def _open_new_task(config: Config, path: str) -> None:
+def _open_new_entry(config: Config, path: str, kind: Kind) -> None:
     """Make room for the fields of a task whose label is new: ``--config.tasks.LABEL.name=...``."""
-    for section in configuration.TASK_SECTIONS:
+    for section in kind.entries:
         label, _, field = path.removeprefix(f"{section}.").partition(".")
         if path.startswith(f"{section}.") and field:
             entries = configuration.look_up(config, section)
             if label not in entries:
-                entries[label] = configuration.normalise_tasks({label: {}}, section)[label]
+                entries[label] = kind.whole[section]({label: {}}, section)[label]

@@ -42,6 +42,13 @@ class Baseline:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     cosine: bool = False
 
+    @property
+    def description(self) -> str:
+        """What it is and what is tuned, in a line."""
+        parts = [f"optax {self.factory.__name__}", *(["cosine decay"] if self.cosine else [])]
+        parts += [f"{name} {value}" for name, value in self.fixed.items()]
+        return ", ".join(parts) + f"; tuned: {', '.join(self.space) or 'nothing'}"
+
     def bind(self, hyperparameters: Mapping[str, Any], num_steps: int) -> Any:
         """The optimizer; what is not given has the default of its range.
 

@@ -6,16 +6,17 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from launch import configuration, options, overrides
+from launch.config_kinds import EVALUATE, META_TRAIN
 from launch.errors import UserError
 
 
-def resolve(spec, *arguments):
+def resolve(spec, *arguments, kind=META_TRAIN):
     """The config that a command line gives."""
-    config, values = configuration.load(str(spec)), flags.FlagValues()
-    arguments = overrides.take_tasks(config, arguments)
-    overrides.define(config, arguments, values)
+    config, values = configuration.load(str(spec), kind), flags.FlagValues()
+    arguments = overrides.take_whole(config, arguments, kind)
+    overrides.define(config, arguments, values, kind)
     options.parse(arguments, values)
-    return configuration.complete(config.to_dict())
+    return configuration.complete(config.to_dict(), kind)
 
 
 @pytest.fixture
@@ -28,20 +29,28 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("name", configuration.packaged())
-def test_packaged_config_loads_and_survives_json(name, tmp_path):
-    config = resolve(name)
+PACKAGED = [
+    pytest.param(kind, name, id=name)
+    for kind in (META_TRAIN, EVALUATE)
+    for name in configuration.packaged(kind)
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), PACKAGED)
+def test_packaged_config_loads_and_survives_json(kind, name, tmp_path):
+    config = resolve(name, kind=kind)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config.to_dict()), encoding="utf-8")
-    again = resolve(path)
+    again = resolve(path, kind=kind)
     assert json.dumps(again.to_dict()) == json.dumps(config.to_dict())
 
 
-@pytest.mark.parametrize("name", configuration.packaged())
-def test_packaged_config_says_how_to_run_it(name):
-    source = configuration.packaged()[name].read_text(encoding="utf-8")
+@pytest.mark.parametrize(("kind", "name"), PACKAGED)
+def test_packaged_config_says_how_to_run_it(kind, name):
+    source = configuration.packaged(kind)[name].read_text(encoding="utf-8")
     if name != "base":
-        assert f"lopt meta-train --config={name} " in source
+        assert f"lopt {kind.command} " in source
+        assert f" --config={name} " in source
         assert all(f"\n{word}: " in source for word in ("Machine", "Minutes", "Result"))
 
 
@@ -214,3 +223,32 @@ def test_another_name_drops_the_fields_of_the_one_before():
     assert "step_mult" not in config.optimizer
     assert "b2" not in config.meta_optimizer
     assert "schedule" in config.meta_optimizer
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("--config.tasks=quadratic", "tasks.quadratic.held_out", True),
+        ("--config.tasks.digits_mlp_deep.hidden=(8,)", "tasks.digits_mlp_deep.hidden", (8,)),
+        ("--config.baselines=adam,yogi", "baselines.yogi.name", "yogi"),
+        ("--config.baselines.adam.b1=0.8", "baselines.adam.b1", 0.8),
+        ("--config.tuning.use_shipped=False", "tuning.use_shipped", False),
+        ("--config.axes={'more': {'a': {'x': 1}}}", "axes.more.a.x", 1),
+        ("--config.reference=lion", "reference", ("lion",)),
+    ],
+)
+def test_override_of_an_evaluation(override, path, value):
+    assert configuration.look_up(resolve("held_out", override, kind=EVALUATE), path) == value
+
+
+@pytest.mark.parametrize("axes", ["3", "{'width x4': 3}", "{'width x4': {'a': 3}}"])
+def test_axes_that_change_no_task(axes):
+    with pytest.raises(UserError, match="must be a dict of dicts"):
+        resolve("held_out", f"--config.axes={axes}", kind=EVALUATE)
+
+
+def test_config_of_another_command():
+    with pytest.raises(UserError, match="held_out is a config of `lopt evaluate`; `lopt meta-tr"):
+        resolve("held_out")
+    with pytest.raises(UserError, match="digits_mlp_pes is a config of `lopt meta-train`"):
+        resolve("digits_mlp_pes", kind=EVALUATE)

@@ -1,0 +1,86 @@
+"""The held-out suite: what `lopt evaluate` does, every field with its default.
+
+Command: lopt evaluate runs/digits/bundle --config=held_out --workdir=runs/digits/held_out
+Machine: not yet measured.
+Minutes: not yet measured.
+Result: not yet measured.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import FieldReference
+
+
+def _any(default: Any) -> FieldReference:
+    """A field that may hold values of several types, None among them."""
+    return FieldReference(default, field_type=object)
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+
+    config.seed = 0  # initial parameters, batches and random search follow from it
+    config.num_steps = 1000  # inner steps of every training run
+    config.num_seeds = 5  # training runs of each optimizer on each task, at least 2
+    config.num_points = 50  # recorded points of every run, evenly spaced over its steps
+    config.valid_batches = 8  # batches of the validation split at each recorded point
+    config.data_dir = _any(None)  # folder of prepared data sets; None: that of `lopt data list`
+    config.imports = ()  # modules or .py files that register more optimizers, tasks, ...
+
+    # Tasks by label: {name (the label by default), held_out, fields of the task}. A task that an
+    # optimizer was meta-trained on is refused, unless it says held_out = False; it is then shown as
+    # a meta-training task and left out of the aggregate.
+    config.tasks = ConfigDict(
+        {
+            "digits_linear": {"name": "digits_mlp", "hidden": (), "data_seed": 1},
+            "digits_mlp_tanh": {"name": "digits_mlp", "hidden": (32,), "activation": "tanh"},
+            "digits_mlp_deep": {"name": "digits_mlp", "hidden": (32, 32, 32)},
+        }
+    )
+
+    # Hand-designed optimizers by label: {name, arguments}. A name of `lopt list baselines` is tuned
+    # in all its hyperparameters that are not given; any other optimizer of optax in its learning
+    # rate. One whose learning_rate is given is not tuned.
+    config.baselines = ConfigDict(
+        {
+            "adam": {},
+            "adamw": {},
+            "lion": {},
+            "muon": {},
+            "schedule_free": {},
+            "sgd_momentum": {},
+        }
+    )
+    # Labels of baselines. The target of a task is the final loss of the one of them that ends
+    # lowest; loss ratios are taken to the one with the lowest mean loss.
+    config.reference = ("adam", "adamw")
+
+    # How much each baseline is tuned on each task.
+    config.tuning = ConfigDict(
+        {
+            "num_grid": 10,  # learning rates over the whole range, the rest at its defaults
+            "num_random": 5,  # random trials of all hyperparameters near the best learning rate
+            "criterion": "mean_loss",  # training loss over all steps; or "final_valid_loss"
+            "on_axes": False,  # tune anew on every axis; else the hyperparameters of the task
+            "use_shipped": True,  # take hyperparameters that come with the package, where they fit
+        }
+    )
+
+    # Generalisation: a name of the change -> {label of a task: {field: value}}; num_steps counts
+    # as a field. All optimizers face the changed task besides the task itself.
+    config.axes = ConfigDict(
+        {
+            "horizon x3": {"digits_mlp_tanh": {"num_steps": 3000}},
+            "width x4": {"digits_mlp_tanh": {"hidden": (128,)}},
+            "depth x3": {"digits_mlp_tanh": {"hidden": (32, 32, 32)}},
+            "batch_size x4": {"digits_mlp_tanh": {"batch_size": 256}},
+        }
+    )
+
+    # Tuned hyperparameters and curves of baselines are kept here and not computed again. None:
+    # $LOPT_CACHE_DIR or ~/.cache/lopt.
+    config.cache_dir = _any(None)
+    # Training runs at a time; None: one per core on a CPU, else one per device.
+    config.workers = _any(None)
+    return config
