@@ -11,7 +11,8 @@ the normalised features nor the repeated constants are ever stored.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,8 @@ from lopt.sharding import max_shards
 
 Net = dict[str, jax.Array]
 """Weights ``w{i}`` of shape [inputs, outputs] and biases ``b{i}`` of shape [outputs]."""
-Combine = Callable[..., jax.Array]
-"""Elementwise function from the network's outputs, one array each, to the result."""
+Combine = Callable[..., Any]
+"""Elementwise function from the network's outputs, one array each, to an array or a pytree."""
 
 NORMALISER_EPSILON = 1e-5
 UNROLLED_WIDTH = 8
@@ -44,16 +45,50 @@ def init_net(key: jax.Array, sizes: Sequence[int]) -> Net:
     Returns:
         ``w0, b0, w1, b1, ...``; biases are zero.
     """
-    layers = list(itertools.pairwise(sizes))
-    ends = np.cumsum([inputs * outputs for inputs, outputs in layers])
+    return init_nets(key, {"net": sizes})["net"]
+
+
+def init_nets(key: jax.Array, sizes: Mapping[str, Sequence[int]]) -> dict[str, Net]:
+    """Several networks as ``init_net`` draws one, by name."""
+    layers = [
+        (name, i, *widths)
+        for name, of_net in sizes.items()
+        for i, widths in enumerate(itertools.pairwise(of_net))
+    ]
+    ends = np.cumsum([inputs * outputs for _, _, inputs, outputs in layers])
     # One draw for all layers: every further one would compile for tenths of a second.
     draw = jax.random.truncated_normal(key, -2.0, 2.0, (int(ends[-1]),), jnp.float32)
-    net = {}
-    for i, ((inputs, outputs), part) in enumerate(
-        zip(layers, jnp.split(draw, ends[:-1]), strict=True)
-    ):
-        net[f"w{i}"] = part.reshape(inputs, outputs) / math.sqrt(inputs)
-        net[f"b{i}"] = jnp.zeros((outputs,), jnp.float32)
+    nets: dict[str, Net] = {name: {} for name in sizes}
+    for (name, i, inputs, outputs), part in zip(layers, jnp.split(draw, ends[:-1]), strict=True):
+        nets[name][f"w{i}"] = part.reshape(inputs, outputs) / math.sqrt(inputs)
+        nets[name][f"b{i}"] = jnp.zeros((outputs,), jnp.float32)
+    return nets
+
+
+def point_down(net: Net, feature: int, rest: float = 0.1) -> Net:
+    """Let the first output be one of the inputs, besides ``rest`` times what was drawn.
+
+    A rule that steps against its network's first output then starts as descent along that input.
+    The first two units of every hidden layer carry the input's positive and negative part.
+
+    Args:
+        net: weights with at least two units in every hidden layer.
+        feature: index of the input.
+        rest: factor on the last layer's weights.
+    """
+    carry = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
+    last = _num_layers(net) - 1
+    for i in range(last + 1):
+        inputs, outputs = net[f"w{i}"].shape
+        keep = np.ones((inputs, outputs), np.float32)
+        put = np.zeros((inputs, outputs), np.float32)
+        if i == last:
+            keep *= rest
+            put[:2, 0] = carry[0]
+        else:
+            keep[:, :2] = 0.0
+            put[[feature] if i == 0 else [0, 1], :2] = carry[:1] if i == 0 else carry
+        net = {**net, f"w{i}": net[f"w{i}"] * keep + put}
     return net
 
 
@@ -84,7 +119,7 @@ def apply_net(
     combine: Combine,
     *,
     square_scale: float = 1.0,
-) -> jax.Array:
+) -> Any:
     """Evaluate the network once per parameter of one tensor.
 
     Args:
@@ -93,23 +128,26 @@ def apply_net(
             ``shape``. A feature that is constant along an axis should have length 1 there: it is
             then handled once, not once per parameter. At least one has the tensor's full shape.
         shape: shape of the tensor.
-        combine: elementwise function from the network's outputs, one array each, to the result.
+        combine: elementwise function from the network's outputs, one array each, to the result:
+            an array, or a pytree of arrays that may have leading axes.
         square_scale: power of two by which features are multiplied before they are squared. The
             squares of features above 1e19 overflow float32, which turns the feature into zero;
             a scale below one moves that limit up.
 
     Returns:
-        Array of shape ``shape``.
+        What ``combine`` returns, with the tensor's shape in the place of the parameters' axis.
     """
     size = math.prod(shape)
     if size == 0:
-        return jnp.zeros(shape, jnp.float32)
+        empty = jnp.zeros(shape, jnp.float32)
+        return combine(*[empty] * net[f"b{_num_layers(net) - 1}"].shape[0])
     if size <= CPU_BLOCK and max_shards(features[0]) == 1:
         # A small tensor costs what its number of operations costs, so features are one array.
         stacked = jnp.concatenate([as_rows(x, shape) for x in features])
         sums = jnp.sum(jnp.square(stacked * square_scale), axis=1)
         layers = _layers(_normalise_inputs(net, sums / size, square_scale))
-        return _evaluate(layers, [stacked], combine).reshape(shape)
+        out = _evaluate(layers, [stacked], combine)
+        return jax.tree.map(lambda x: x.reshape(*x.shape[:-1], *shape), out)
     sums = jnp.concatenate([_sum_squares(x * square_scale) for x in features])
     counts = np.concatenate([np.full(len(x), x.size // len(x), np.float32) for x in features])
     net = _normalise_inputs(net, sums / counts, square_scale)
@@ -153,7 +191,7 @@ def _layers(net: Net) -> list[tuple[jax.Array, jax.Array]]:
 
 def _evaluate(
     layers: list[tuple[jax.Array, jax.Array]], features: Sequence[jax.Array], combine: Combine
-) -> Float[Array, "*n"]:
+) -> Any:
     """The network as matrix products."""
     (weights, bias), *rest = layers
     units = bias.reshape(-1, *[1] * (features[0].ndim - 1))

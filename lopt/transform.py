@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from lopt import sharding
 
@@ -14,9 +14,10 @@ from lopt import sharding
 def make_transformation(
     name: str,
     init_state: Callable[[Any], Any],
-    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    step: Callable[..., tuple[Any, Any]],
     *,
     needs_params: bool,
+    uses_value: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Wrap a rule that thinks in float32 into Optax's interface.
 
@@ -26,16 +27,20 @@ def make_transformation(
         step: (float32 gradients, state, parameters) -> (float32 step to add, next state). Where
             the caller passes no parameters, the gradients take their place.
         needs_params: whether to refuse ``params=None``.
+        uses_value: whether ``step`` takes the training loss as a fourth argument: a float32
+            scalar, or None where the caller passes no ``value``.
 
     Returns:
-        The optimizer. It ignores all extra arguments, and returns steps in the parameters' dtype,
-        rounded once.
+        The optimizer. It ignores all extra arguments but ``value``, and returns steps in the
+        parameters' dtype, rounded once.
     """
 
     def init(params: Any) -> Any:
         return sharding.join(init_state(params), params)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+    def update(
+        updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra_args: Any
+    ) -> tuple[Any, Any]:
         del extra_args
         if params is None and needs_params:
             raise ValueError(
@@ -44,10 +49,21 @@ def make_transformation(
             )
         like = updates if params is None else params
         grads = jax.tree.map(lambda g: jnp.asarray(g).astype(jnp.float32), updates)
-        steps, state = step(grads, state, like)
+        inputs = (grads, state, like)
+        steps, state = step(*inputs, _read_value(value)) if uses_value else step(*inputs)
         return jax.tree.map(lambda s, p: s.astype(p.dtype), steps, like), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _read_value(value: Any) -> Float[Array, ""] | None:
+    """The training loss in float32."""
+    if value is not None and jnp.shape(value) != ():
+        raise ValueError(
+            f"value has shape {jnp.shape(value)}, but must be the training loss, a scalar; leave "
+            "it out where there is none."
+        )
+    return None if value is None else jnp.asarray(value).astype(jnp.float32)
 
 
 def zero_count() -> Int[Array, ""]:
