@@ -11,6 +11,7 @@ from lopt.base import LOPTS, LearnedOptimizer, Theta
 from lopt.bundle import Bundle, HorizonWarning, load, load_bundle, save
 from lopt.lstm import LSTMLopt
 from lopt.mlp import MLPLopt
+from lopt.options import with_options
 from lopt.schedules import AdamSchedule, SGDSchedule
 from lopt.sharding import state_sharding
 
@@ -39,4 +40,5 @@ __all__ = [
     "load_bundle",
     "save",
     "state_sharding",
+    "with_options",
 ]
