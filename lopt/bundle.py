@@ -27,7 +27,7 @@ import optax
 from lopt import bundle_config, bundle_files
 from lopt import card as model_card
 from lopt.base import LearnedOptimizer, Theta
-from lopt.bundle_files import CONFIG, README, WEIGHTS
+from lopt.bundle_files import CONFIG, README, WEIGHTS, in_brief
 
 MAX_ELEMENTS = bundle_files.MAX_WEIGHTS_BYTES // 4
 """Numbers in theta; an optimizer with more is refused before any array is made."""
@@ -161,8 +161,8 @@ def _parse(files: Mapping[str, bytes], path: Path) -> Bundle:
     digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
     if digest != config["theta_sha256"]:
         raise ValueError(
-            f"{path / WEIGHTS} is damaged: its SHA-256 is {digest[:16]}..., but {CONFIG} says "
-            f"{config['theta_sha256'][:16]}...; restore both files from the same export."
+            f"{path / WEIGHTS} is damaged: its SHA-256 is {digest[:16]!r}..., but {CONFIG} says "
+            f"{config['theta_sha256'][:16]!r}...; restore both files from the same export."
         )
     optimizer = bundle_config.make_optimizer(config["optimizer"], path)
     abstract = _abstract_theta(optimizer, path)
@@ -182,7 +182,7 @@ def _abstract_theta(optimizer: LearnedOptimizer, what: object) -> Any:
     try:
         abstract = jax.eval_shape(lambda: optimizer.init(jax.random.key(0)))
     except Exception as error:  # whatever absurd fields lead to
-        raise ValueError(f"{what}: {optimizer} cannot make theta: {error}") from error
+        raise ValueError(f"{what}: {optimizer} cannot make theta: {in_brief(error)}") from error
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract))
     if count > MAX_ELEMENTS:
         raise ValueError(

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from lopt.base import LOPTS, LearnedOptimizer
-from lopt.bundle_files import CONFIG, parse_json
+from lopt.bundle_files import CONFIG, in_brief, parse_json
 
 FORMAT = "lopt-bundle"
 FORMAT_VERSION = 2
@@ -107,7 +107,7 @@ def parse_config(content: bytes, path: Path) -> dict[str, Any]:
             "write changes with lopt.save."
         )
     for key, kind in _KINDS.items():
-        if not isinstance(config.get(key), kind):
+        if key not in config or not isinstance(config[key], kind):
             raise ValueError(f"{where} is damaged: {key!r} is missing or of a wrong kind.")
     check_horizon(config["horizon"], f"the horizon in {where}")
     if config["horizon"] != config["card"].get("horizon"):
@@ -158,15 +158,22 @@ def make_optimizer(entry: Mapping[str, Any], path: Path) -> LearnedOptimizer:
     if not isinstance(fields, dict):
         raise ValueError(f"{path / CONFIG} is damaged: the optimizer's fields are missing.")
     fields = {key: _to_tuple(value) for key, value in fields.items()}
-    _check_fields(kind, name, fields, path)
-    try:
-        return kind(**fields)
+    annotations = typing.get_type_hints(kind)
+    _check_fields(kind, name, fields, annotations, path)
+    try:  # other writers of JSON may have made 1.0 into 1
+        return kind(**{k: float(x) if annotations[k] is float else x for k, x in fields.items()})
     except Exception as error:  # the rule may be the user's own, and raise anything
-        raise ValueError(f"{path / CONFIG} holds wrong fields for {name!r}: {error}") from error
+        raise ValueError(
+            f"{path / CONFIG} holds wrong fields for {name!r}: {in_brief(error)}"
+        ) from error
 
 
 def _check_fields(
-    kind: type[LearnedOptimizer], name: str, fields: dict[str, Any], path: Path
+    kind: type[LearnedOptimizer],
+    name: str,
+    fields: Mapping[str, Any],
+    annotations: Mapping[str, Any],
+    path: Path,
 ) -> None:
     known = {field.name for field in dataclasses.fields(kind)}
     if fields.keys() != known:
@@ -180,7 +187,6 @@ def _check_fields(
             f"{path / CONFIG} holds {len(values):,} values in the fields of {name!r}; the limit is "
             f"{MAX_FIELD_VALUES}."
         )
-    annotations = typing.get_type_hints(kind)
     for key, value in fields.items():
         if not _fits(value, annotations[key]):
             raise ValueError(

@@ -79,7 +79,7 @@ def parse_json(content: bytes, what: object) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(_too_deep(what)) from error
     except ValueError as error:
-        raise ValueError(f"{what} is damaged: {error}.") from error
+        raise ValueError(f"{what} is damaged: {in_brief(error)}.") from error
     if not isinstance(value, dict):
         raise ValueError(f"{what} is damaged: it holds {reprlib.repr(value)}, not a mapping.")
     _check_nesting(value, what)
@@ -103,7 +103,7 @@ def parse_weights(content: bytes, path: Path) -> dict[str, np.ndarray]:
     try:
         return load(content)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a safetensors file: {in_brief(error)}.") from error
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -131,6 +131,11 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             if old.exists():
                 os.rename(old, path)
             raise
+
+
+def in_brief(text: object) -> str:
+    """What may hold text of a stranger, in one line of at most 300 characters."""
+    return " ".join(str(text).split())[:300]
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
