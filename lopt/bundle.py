@@ -28,6 +28,7 @@ from lopt import bundle_config, bundle_files
 from lopt import card as model_card
 from lopt.base import LearnedOptimizer, Theta
 from lopt.bundle_files import CONFIG, README, WEIGHTS, in_brief
+from lopt.options import with_options
 
 MAX_ELEMENTS = bundle_files.MAX_WEIGHTS_BYTES // 4
 """Numbers in theta; an optimizer with more is refused before any array is made."""
@@ -78,7 +79,7 @@ def save(
     listing = _listing(arrays)
     _check_listing(listing, _abstract_theta(optimizer, "theta"), optimizer, "theta")
     _check_finite(arrays, "theta")
-    weights = _serialise(arrays)
+    weights = bundle_files.serialise(arrays)
     digest = hashlib.sha256(weights).hexdigest()
     config = bundle_config.make_config(optimizer, listing, digest, facts)
     files = {
@@ -91,7 +92,12 @@ def save(
 
 
 def load(
-    path: str | os.PathLike[str], num_steps: int | None = None
+    path: str | os.PathLike[str],
+    num_steps: int | None = None,
+    *,
+    learning_rate_multiplier: float | int | jax.Array | optax.Schedule = 1.0,
+    weight_decay: float | int | jax.Array = 0.0,
+    weight_decay_mask: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Load a bundle as an Optax optimizer.
 
@@ -102,10 +108,13 @@ def load(
         path: folder written by ``save``.
         num_steps: horizon T of the training to come, in inner steps; by default the horizon in the
             bundle.
+        learning_rate_multiplier: see ``lopt.with_options``, like the two below.
+        weight_decay: of every step, decoupled.
+        weight_decay_mask: where it applies.
 
     Raises:
-        ValueError: if the bundle is incomplete, damaged, oversized or of another format, or
-            ``num_steps`` is no number of steps; the message says which.
+        ValueError: if the bundle is incomplete, damaged, oversized or of another format, or an
+            argument is out of range; the message says which.
 
     Warns:
         HorizonWarning: ``num_steps`` is far beyond the horizon that the optimizer was meta-trained
@@ -124,7 +133,12 @@ def load(
             HorizonWarning,
             stacklevel=2,
         )
-    return bundle.optimizer.bind(bundle.theta, num_steps)
+    return with_options(
+        bundle.optimizer.bind(bundle.theta, num_steps),
+        learning_rate_multiplier=learning_rate_multiplier,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+    )
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -230,12 +244,6 @@ def _check_finite(arrays: Mapping[str, np.ndarray], what: str) -> None:
                 f"{what} holds {key!r} with {np.count_nonzero(~np.isfinite(array))} numbers that "
                 "are not finite; take the theta of an earlier meta-step."
             )
-
-
-def _serialise(arrays: Mapping[str, np.ndarray]) -> bytes:
-    from safetensors.numpy import save
-
-    return save(dict(arrays))
 
 
 def _check_loadable(files: Mapping[str, bytes], path: Path) -> None:

@@ -106,6 +106,13 @@ def parse_weights(content: bytes, path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is not a safetensors file: {in_brief(error)}.") from error
 
 
+def serialise(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a safetensors file."""
+    from safetensors.numpy import save
+
+    return save(dict(arrays))
+
+
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder under a temporary name and then rename it into place.
 

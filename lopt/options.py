@@ -35,7 +35,8 @@ def with_options(
             from the parameters to one; true where the decay applies. By default everywhere.
 
     Returns:
-        The optimizer, which passes extra arguments such as ``value`` on to ``tx``.
+        The optimizer, which passes extra arguments such as ``value`` on to ``tx``; ``tx`` as it is
+        where no option says otherwise.
 
     Raises:
         TypeError: ``tx`` is no Optax optimizer.
@@ -62,6 +63,8 @@ def with_options(
         pieces.append(optax.scale_by_schedule(learning_rate_multiplier))
     elif not _is(learning_rate_multiplier, 1.0):
         pieces.append(optax.scale(learning_rate_multiplier))
+    if len(pieces) == 1:
+        return optax.with_extra_args_support(tx)
     return optax.chain(*pieces)
 
 

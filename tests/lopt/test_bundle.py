@@ -156,6 +156,22 @@ def test_horizon_is_the_default_for_num_steps(tmp_path):
     lopt.load(tmp_path / "without", num_steps=5)
 
 
+def test_load_passes_options_on(tmp_path):
+    lopt.save(tmp_path / "b", *make("sgd_schedule"))
+    params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+    plain = lopt.load(tmp_path / "b")
+    mask = {"w": True, "b": False}
+    tx = lopt.load(
+        tmp_path / "b", learning_rate_multiplier=0.5, weight_decay=0.1, weight_decay_mask=mask
+    )
+    step, _ = plain.update(params, plain.init(params), params)
+    found, _ = tx.update(params, tx.init(params), params)
+    np.testing.assert_allclose(found["b"], 0.5 * step["b"], rtol=1e-6)
+    np.testing.assert_allclose(found["w"], 0.5 * (step["w"] - 0.1), rtol=1e-6)
+    with pytest.raises(ValueError, match="weight_decay = -1"):
+        lopt.load(tmp_path / "b", weight_decay=-1.0)
+
+
 def test_warning_far_beyond_the_horizon(saved):
     lopt.load(saved, num_steps=75)  # warnings are errors here
     with pytest.warns(lopt.HorizonWarning, match=r"up to 25 steps.*num_steps = 76 is 3\.0 times"):
