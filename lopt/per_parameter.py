@@ -76,19 +76,15 @@ def point_down(net: Net, feature: int, rest: float = 0.1) -> Net:
         feature: index of the input.
         rest: factor on the last layer's weights.
     """
-    carry = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
     last = _num_layers(net) - 1
     for i in range(last + 1):
-        inputs, outputs = net[f"w{i}"].shape
-        keep = np.ones((inputs, outputs), np.float32)
-        put = np.zeros((inputs, outputs), np.float32)
-        if i == last:
-            keep *= rest
-            put[:2, 0] = carry[0]
-        else:
-            keep[:, :2] = 0.0
-            put[[feature] if i == 0 else [0, 1], :2] = carry[:1] if i == 0 else carry
-        net = {**net, f"w{i}": net[f"w{i}"] * keep + put}
+        weights = net[f"w{i}"]
+        # Vectors: where only shapes are asked for, nothing as large as a layer may be made.
+        read, write = (np.zeros(size, np.float32) for size in weights.shape)
+        read[[feature] if i == 0 else [0, 1]] = (1.0,) if i == 0 else (1.0, -1.0)
+        write[[0] if i == last else [0, 1]] = (1.0,) if i == last else (1.0, -1.0)
+        keep = rest if i == last else (write == 0.0).astype(np.float32)
+        net = {**net, f"w{i}": weights * keep + jnp.asarray(read)[:, None] * write}
     return net
 
 
