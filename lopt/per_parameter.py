@@ -83,8 +83,8 @@ def point_down(net: Net, feature: int, rest: float = 0.1) -> Net:
         read, write = (np.zeros(size, np.float32) for size in weights.shape)
         read[[feature] if i == 0 else [0, 1]] = (1.0,) if i == 0 else (1.0, -1.0)
         write[[0] if i == last else [0, 1]] = (1.0,) if i == last else (1.0, -1.0)
-        keep = rest if i == last else (write == 0.0).astype(np.float32)
-        net = {**net, f"w{i}": weights * keep + jnp.asarray(read)[:, None] * write}
+        keep = rest if i == last else (write == 0.0).astype(np.float32)[None]
+        net = {**net, f"w{i}": weights * keep + jnp.asarray(read)[:, None] * write[None]}
     return net
 
 
