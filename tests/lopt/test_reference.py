@@ -1,9 +1,11 @@
 """``mlp``, ``adafac_mlp`` and ``lstm`` against loops over single parameters in float64 numpy.
 
 Tolerance: both sides compute the same formula, one in float32. A step is a sum of some 30 to 60
-products with cancellation, so its rounding error is some units of 2^-24 = 6e-8 of the largest
-step that the tensor sees, not of the step itself; hence 2e-6 of the largest step.
+products that may cancel, so its rounding error is some units of 2^-24 = 6e-8 of the largest step
+that the tensor sees, not of the step itself; hence 1e-6 of the largest step.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ import pytest
 import lopt
 
 STEPS = 100
-TOLERANCE = 2e-6
+TOLERANCE = 1e-6
 TIMES = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000]
 
 
@@ -139,19 +141,24 @@ def draw_gradients(shape, kind, rng):
     return (grads * scale).astype(np.float32)
 
 
-def compare(rule, reference, shape, kind):
-    theta, theta64 = draw_theta(rule)
-    rng = np.random.default_rng(2)
-    grads = draw_gradients(shape, kind, rng)
-    params = rng.normal(size=(STEPS, *shape)).astype(np.float32)
-    tx = rule.bind(theta)
+@functools.cache
+def unroll(rule):
+    """Steps for given gradients and parameters [steps, ...], compiled once for each shape."""
+    tx = rule.bind(draw_theta(rule)[0])
 
     def body(state, inputs):
         step, state = tx.update(inputs[0], state, inputs[1])
         return state, step
 
-    steps = jax.jit(lambda g, p: jax.lax.scan(body, tx.init(p[0]), (g, p))[1])(grads, params)
-    model = reference(theta64)
+    return jax.jit(lambda g, p: jax.lax.scan(body, tx.init(p[0]), (g, p))[1])
+
+
+def compare(rule, reference, shape, kind):
+    rng = np.random.default_rng(2)
+    grads = draw_gradients(shape, kind, rng)
+    params = rng.normal(size=(STEPS, *shape)).astype(np.float32)
+    steps = unroll(rule)(grads, params)
+    model = reference(draw_theta(rule)[1])
     with np.errstate(all="ignore"):
         expected = np.stack(
             [
@@ -164,12 +171,13 @@ def compare(rule, reference, shape, kind):
 
 
 @pytest.mark.parametrize("kind", ["random", "zeros", "tiny", "huge", "small", "mixed"])
+@pytest.mark.parametrize("shape", [(4, 3), (1,)])
 @pytest.mark.parametrize("name", REFERENCES)
-def test_matrix(name, kind):
-    compare(lopt.LOPTS[name](), REFERENCES[name], (4, 3), kind)
+def test_adversarial_gradients(name, shape, kind):
+    compare(lopt.LOPTS[name](), REFERENCES[name], shape, kind)
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (7,), (3, 3), (2, 5, 3), (2, 3, 1, 4)])
+@pytest.mark.parametrize("shape", [(), (1, 1), (7,), (3, 3), (2, 5, 3), (2, 3, 1, 4)])
 @pytest.mark.parametrize("name", REFERENCES)
 def test_shapes(name, shape):
     compare(lopt.LOPTS[name](), REFERENCES[name], shape, "random")
@@ -188,6 +196,8 @@ def test_shapes(name, shape):
 def test_large_tensors(name, shape, hidden, monkeypatch):
     """Longer than a block and not a multiple of one: blocks and unrolled arithmetic."""
     monkeypatch.setitem(globals(), "STEPS", 3)
+    # The largest of a few steps is smaller, the largest error of many parameters larger.
+    monkeypatch.setitem(globals(), "TOLERANCE", 2e-6)
     compare(lopt.LOPTS[name](hidden=hidden), REFERENCES[name], shape, "random")
 
 
