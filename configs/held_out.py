@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # initial parameters, batches and random search follow from it
     config.num_steps = 1000  # inner steps of every training run
     config.num_seeds = 5  # training runs of each optimizer on each task, at least 2
-    config.num_points = 50  # recorded points of every run, evenly spaced over its steps
+    config.num_points = 50  # recorded points of every run; the steps are a multiple of them
     config.valid_batches = 8  # batches of the validation split at each recorded point
     config.data_dir = _any(None)  # folder of prepared data sets; None: that of `lopt data list`
     config.imports = ()  # modules or .py files that register more optimizers, tasks, ...
@@ -36,6 +36,17 @@ def get_config() -> ConfigDict:
             "digits_linear": {"name": "digits_mlp", "hidden": (), "data_seed": 1},
             "digits_mlp_tanh": {"name": "digits_mlp", "hidden": (32,), "activation": "tanh"},
             "digits_mlp_deep": {"name": "digits_mlp", "hidden": (32, 32, 32)},
+            "digits_conv": {},
+            "digits_resnet": {"channels": (8, 16), "batch_size": 32},
+            "digits_vit": {"width": 16, "depth": 1, "batch_size": 32},
+            "digits_autoencoder": {"hidden": (32,)},
+            "digits_vae": {"hidden": (32,)},
+            "breast_cancer_mlp": {},
+            "diabetes_mlp": {},
+            "wine_mlp": {},
+            "text_lstm": {"width": 32, "length": 16},
+            "text_transformer": {"width": 24, "depth": 1, "batch_size": 8},
+            "quadratic_family": {},
         }
     )
 
@@ -46,6 +57,7 @@ def get_config() -> ConfigDict:
         {
             "adam": {},
             "adamw": {},
+            "adamw_cosine": {},
             "lion": {},
             "muon": {},
             "schedule_free": {},
@@ -54,13 +66,13 @@ def get_config() -> ConfigDict:
     )
     # Labels of baselines. The target of a task is the final loss of the one of them that ends
     # lowest; loss ratios are taken to the one with the lowest mean loss.
-    config.reference = ("adam", "adamw")
+    config.reference = ("adam", "adamw", "adamw_cosine")
 
     # How much each baseline is tuned on each task.
     config.tuning = ConfigDict(
         {
             "num_grid": 10,  # learning rates over the whole range, the rest at its defaults
-            "num_random": 5,  # random trials of all hyperparameters near the best learning rate
+            "num_random": 10,  # random trials of all hyperparameters near the best learning rate
             "criterion": "mean_loss",  # training loss over all steps; or "final_valid_loss"
             "on_axes": False,  # tune anew on every axis; else the hyperparameters of the task
             "use_shipped": True,  # take hyperparameters that come with the package, where they fit
@@ -72,6 +84,7 @@ def get_config() -> ConfigDict:
     config.axes = ConfigDict(
         {
             "horizon x3": {"digits_mlp_tanh": {"num_steps": 3000}},
+            "horizon x10": {"digits_mlp_tanh": {"num_steps": 10000}},
             "width x4": {"digits_mlp_tanh": {"hidden": (128,)}},
             "depth x3": {"digits_mlp_tanh": {"hidden": (32, 32, 32)}},
             "batch_size x4": {"digits_mlp_tanh": {"batch_size": 256}},

@@ -71,10 +71,7 @@ def check_numbers(config: Config) -> None:
         "meta_validation.every_steps": 0,
         "meta_validation.num_seeds": 1,
     }
-    for path, least in limits.items():
-        value = look_up(config, path)
-        if value < least:
-            raise errors.UserError(f"config.{path} = {value} must be at least {least}")
+    check_limits(config, limits)
     if config.comparison.num_seeds < 2 and config.comparison.num_seeds != 0:
         raise errors.UserError(
             f"config.comparison.num_seeds = {config.comparison.num_seeds} must be at least 2, or 0 "
@@ -95,6 +92,14 @@ def make_named(
     fields = dict(section)
     name = fields.pop("name")
     return construct(_look_up(registry, where, name), fields, where, name)
+
+
+def check_limits(config: Config, limits: Mapping[str, int]) -> None:
+    """Raise ``UserError`` where a number is below its least value, given by path."""
+    for path, least in limits.items():
+        value = look_up(config, path)
+        if value < least:
+            raise errors.UserError(f"config.{path} = {value} must be at least {least}")
 
 
 def _look_up(
@@ -134,14 +139,19 @@ def _make_tasks(
         name, weight = fields.pop("name"), fields.pop("weight")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
             raise errors.UserError(f"config.{where}.{label}.weight = {weight!r} must be above 0")
-        tasks[label] = _make_task(name, fields, f"{where}.{label}", data_dir)
+        tasks[label] = make_task(name, fields, f"{where}.{label}", data_dir)
         weights.append(float(weight))
     return tasks, tuple(weights)
 
 
-def _make_task(
+def make_task(
     name: str, fields: dict[str, Any], where: str, data_dir: str | None
 ) -> task_package.Task:
+    """The task of the registry with these fields.
+
+    Raises:
+        UserError: an unknown name or field, a value out of range, or data that are not there.
+    """
     check_fields(_look_up(task_package.TASKS, where, name), fields, where, name)
     try:
         return task_package.make(name, **{"data_dir": data_dir, **fields})

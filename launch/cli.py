@@ -15,9 +15,10 @@ from launch import errors
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "meta-train": ("launch.meta_train", "meta-train a learned optimizer from a config file"),
+    "evaluate": ("launch.evaluate.command", "judge learned optimizers on tasks they have not seen"),
     "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),
     "export": ("launch.export", "write the optimizer of a run as a bundle to share"),
-    "list": ("launch.list_names", "show the optimizers, tasks, estimators and configs there are"),
+    "list": ("launch.list_names", "show the optimizers, tasks, estimators, baselines and configs"),
     "data": ("launch.data", "show or prepare the data sets that tasks read"),
     "launch": ("launch.launchers.command", "meta-train with several processes or on a cluster"),
 }

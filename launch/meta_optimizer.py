@@ -28,7 +28,7 @@ def make_meta_optimizer(
     clips = _clips(fields.pop("clip_norm"), fields.pop("clip_value"))
     if name == "chain":
         return optax.chain(*clips, *_transforms(fields), optax.scale_by_learning_rate(schedule))
-    factory = optax_factory(name, _WHERE)
+    factory = _factory(name, _WHERE)
     fields["learning_rate"] = schedule
     return optax.chain(*clips, construct.construct(factory, fields, _WHERE, name))
 
@@ -101,7 +101,7 @@ def _transforms(fields: Mapping[str, Any]) -> list[optax.GradientTransformation]
         if not isinstance(member, Mapping) or not isinstance(member.get("name"), str):
             raise errors.UserError(f"config.{where} = {member!r} must be a dict with a name")
         arguments = {key: value for key, value in member.items() if key != "name"}
-        factory = optax_factory(member["name"], where)
+        factory = _factory(member["name"], where)
         if "learning_rate" in construct.parameters(factory):
             raise errors.UserError(
                 f"config.{where}: {member['name']} applies a learning rate itself; a chain ends "
@@ -111,7 +111,7 @@ def _transforms(fields: Mapping[str, Any]) -> list[optax.GradientTransformation]
     return made
 
 
-def optax_factory(name: str, where: str) -> Callable[..., Any]:
+def _factory(name: str, where: str) -> Callable[..., Any]:
     """Function ``name`` of optax or of optax.contrib."""
     for module in (optax, getattr(optax, "contrib", None)):
         factory = getattr(module, name, None) if name.isidentifier() else None

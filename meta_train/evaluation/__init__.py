@@ -2,7 +2,8 @@
 
 from meta_train.evaluation.baselines import BASELINES, Baseline, Range
 from meta_train.evaluation.comparison import LEARNED, LEARNING_RATES, Row, compare
-from meta_train.evaluation.training import Curves, train, training_program
+from meta_train.evaluation.runs import Course, Curves, Runner
+from meta_train.evaluation.training import train
 from meta_train.evaluation.validate import meta_validate
 
 __all__ = [
@@ -10,11 +11,12 @@ __all__ = [
     "LEARNED",
     "LEARNING_RATES",
     "Baseline",
+    "Course",
     "Curves",
     "Range",
     "Row",
+    "Runner",
     "compare",
     "meta_validate",
     "train",
-    "training_program",
 ]

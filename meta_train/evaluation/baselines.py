@@ -124,6 +124,3 @@ BASELINES: dict[str, Baseline] = {
     ),
 }
 """Registry of baselines by name."""
-
-ANY_LEARNING_RATE = Range(1e-4, 1.0, 1e-3)
-"""The range for an optimizer that is not in the registry."""

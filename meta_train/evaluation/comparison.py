@@ -124,7 +124,7 @@ def _learned_curves(
     devices: Devices,
 ) -> Float[Array, "seeds T"]:
     def losses(task: Task, theta: Theta, key: jax.Array) -> Array:
-        return train(task, learned_optimizer.bind(theta, num_steps), num_steps, key).train_loss
+        return train(task, learned_optimizer.bind(theta, num_steps), num_steps, key)
 
     return map_seeds(losses, devices, task, theta, keys)
 
@@ -143,7 +143,7 @@ def _baseline_curves(
     def losses(task: Task, rates: Array, key: jax.Array) -> Array:
         def at_rate(rate: Array) -> Array:
             optimizer = BASELINES[baseline].bind({"learning_rate": rate}, num_steps)
-            return train(task, optimizer, num_steps, key).train_loss
+            return train(task, optimizer, num_steps, key)
 
         return map_particles(at_rate, rates)
 

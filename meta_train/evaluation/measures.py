@@ -4,6 +4,7 @@ The smoothed loss at step t is the mean over the last W losses up to t, with W a
 training: a single batch says little.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -81,6 +82,5 @@ def at_points(losses: Losses, points: Sequence[int]) -> Float[np.ndarray, "seeds
         losses: training losses.
         points: numbers of inner steps, increasing, from 1 to T.
     """
-    edges = [0, *points]
-    spans = zip(edges[:-1], edges[1:], strict=True)
+    spans = itertools.pairwise([0, *points])
     return np.stack([losses[:, a:b].mean(axis=1, dtype=np.float64) for a, b in spans], axis=1)

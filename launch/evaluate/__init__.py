@@ -1,0 +1,1 @@
+"""``lopt evaluate``: learned optimizers judged against tuned ones on tasks they have never seen."""

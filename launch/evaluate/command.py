@@ -1,0 +1,56 @@
+"""``lopt evaluate``: the command line of an evaluation."""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch import configuration, errors, options, overrides, workdir
+from launch.config_kinds import EVALUATE
+
+HELP = """
+usage: lopt evaluate [BUNDLE ...] --config=held_out --workdir=DIR [--config.FIELD=VALUE ...]
+
+Trains every task of a suite with learned optimizers and with tuned baselines, from several seeds.
+
+  BUNDLE                 a folder that lopt.save or a run has written, or a run's work folder;
+                         several are judged side by side, none judges the baselines alone
+  --config=CONFIG        held_out, the packaged suite; a .py file with get_config(), which may hold
+                         only what it changes; or a config.json that an evaluation has written
+  --config.FIELD=VALUE   change one field: --config.num_seeds=10 --config.tasks=digits_conv,wine_mlp
+                         --config.baselines=adam,adabelief (configs/held_out.py describes them all)
+  --workdir=DIR          where the evaluation goes: config.json, results.csv (tidy: one row per
+                         recorded point), summary.json (measures), parts/ (finished results, from
+                         which the same command goes on where it was stopped)
+
+Tuned hyperparameters and curves of baselines are kept in the user's cache folder and not computed
+again; hyperparameters for the packaged suite come with the package. From cold:
+--config.tuning.use_shipped=False --config.cache_dir=NEW_FOLDER.
+
+A task that an optimizer was meta-trained on is refused; --config.tasks.LABEL.held_out=False shows
+it as a meta-training task. Ctrl-C or SIGTERM: the command ends with status 75; run it again to go
+on. Other statuses: 0 done, 2 your mistake, 1 a failure.
+
+example: lopt evaluate runs/digits --config=held_out --workdir=runs/digits/held_out
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Evaluate; returns the exit status."""
+    spec, rest = overrides.split_config(arguments)
+    if not spec:
+        raise errors.UserError("--config is missing; for instance --config=held_out")
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "Where the evaluation goes.", flag_values=values)
+    config = configuration.load(spec, EVALUATE)
+    rest = overrides.take_whole(config, rest, EVALUATE)
+    overrides.define(config, rest, values, EVALUATE)
+    bundles = options.parse(rest, values, positional=("BUNDLE",) * len(rest))
+    if not values["workdir"].value:
+        raise errors.UserError("--workdir is missing; for instance --workdir=runs/digits/held_out")
+    config = configuration.complete(config.to_dict(), EVALUATE)
+    folder = workdir.prepare(values["workdir"].value)
+
+    from launch.evaluate import run as run_module  # imports JAX: all that is cheap is checked
+
+    run_module.evaluate(config, bundles, folder)
+    return errors.DONE

@@ -1,0 +1,88 @@
+"""What a stored result belongs to: keys that change with everything that enters a number.
+
+A key is a JSON-like mapping; results are found by its SHA-256 and compared with it as a whole.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from launch.versions import versions
+from tasks import Task
+
+FORMAT = 1
+"""Raise it when a change of the evaluation makes stored results wrong."""
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """SHA-256 of a key."""
+    return hashlib.sha256(canonical(key).encode()).hexdigest()
+
+
+def canonical(key: Mapping[str, Any]) -> str:
+    """A key as text; equal keys have equal texts."""
+    return json.dumps(key, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def fingerprint(task: Task) -> str:
+    """SHA-256 of what a task computes and of its data.
+
+    The program of drawing a member, its parameters, batches of training and validation, and the
+    loss, as JAX traces it; and the bytes of the task's arrays.
+    """
+
+    def everything(task: Task, key: jax.Array) -> Any:
+        cfg = task.sample(key)
+        params = task.init(key, cfg)
+        losses = [task.loss(key, cfg, params, task.batch(key, cfg, s)) for s in ("train", "valid")]
+        return params, losses
+
+    program = jax.make_jaxpr(everything)(task, jax.random.key(0))
+    found = hashlib.sha256(_ADDRESS.sub("", str(program)).encode())
+    for leaf in jax.tree.leaves(task):
+        found.update(str((leaf.shape, leaf.dtype)).encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+def tuning_versions() -> dict[str, str]:
+    """Versions, without the last number, on which the outcome of a search depends."""
+    found = versions(("jax", "optax"))
+    return {name: ".".join(str(version).split(".")[:2]) for name, version in found.items()}
+
+
+def run_versions() -> dict[str, str | None]:
+    """Versions on which curves and times depend."""
+    return versions(("lopt", "jax", "jaxlib", "optax", "flax", "numpy"))
+
+
+@functools.cache
+def machine() -> dict[str, Any]:
+    """What the time of a step depends on."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "platform": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,156 @@
+"""The optimizers of an evaluation: bundles, and baselines from the config."""
+
+import hashlib
+import inspect
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import lopt
+from launch import errors
+from launch.construct import check_fields
+from meta_train.evaluation import BASELINES, Baseline, Range
+from meta_train.evaluation.baselines import LEARNING_RATE
+
+_BUNDLE = "bundle"
+"""Where a run keeps its bundle, in its work folder."""
+_RATE = {LEARNING_RATE: Range(1e-4, 1.0, 1e-3)}
+"""What is tuned of an optimizer that is not in the registry."""
+
+
+class Optimizer(NamedTuple):
+    """One optimizer that is judged."""
+
+    name: str
+    kind: str
+    """"learned" or "baseline"."""
+    description: str
+    horizon: int | None
+    """Inner steps that a learned optimizer was meta-trained for."""
+    theta: Any
+    """Meta-parameters; () of a baseline."""
+    space: Mapping[str, Range]
+    """What is tuned."""
+    make: Callable[[Any, Any, int], optax.GradientTransformation]
+    """From theta, hyperparameters and the number of inner steps to the optimizer."""
+    identity: Mapping[str, Any]
+    """What decides its training runs, besides hyperparameters, as JSON."""
+    card: Mapping[str, Any]
+    """Of the bundle."""
+
+
+def load_bundles(paths: Sequence[str], taken: Iterable[str] = ()) -> list[Optimizer]:
+    """Load bundles, or the bundles in work folders; each gets the name of its folder.
+
+    Args:
+        paths: folders.
+        taken: names that are not free any more.
+
+    Raises:
+        UserError: one that is not there, or is damaged.
+    """
+    found: list[Optimizer] = []
+    names = set(taken)
+    for given in paths:
+        path = Path(given).expanduser()
+        if not path.exists():
+            raise errors.UserError(f"bundle {given} does not exist")
+        name = path.resolve().parent.name if path.resolve().name == _BUNDLE else path.resolve().name
+        path = path / _BUNDLE if (path / _BUNDLE).is_dir() else path
+        try:
+            bundle = lopt.load_bundle(path)
+        except ValueError as error:
+            raise errors.UserError(str(error)) from error
+        name = _unused(name, names)
+        names.add(name)
+        found.append(_learned(name, bundle))
+    return found
+
+
+def make_baselines(entries: Mapping[str, Mapping[str, Any]]) -> list[Optimizer]:
+    """The baselines of ``config.baselines``.
+
+    Raises:
+        UserError: an optimizer or an argument that does not exist.
+    """
+    return [_baseline(label, dict(entry)) for label, entry in entries.items()]
+
+
+def _learned(name: str, bundle: lopt.Bundle) -> Optimizer:
+    rule, theta = bundle.optimizer, bundle.theta
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(theta):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return Optimizer(
+        name,
+        kind="learned",
+        description=str(bundle.card.get("title") or repr(rule)),
+        horizon=bundle.card.get("horizon"),
+        theta=theta,
+        space={},
+        make=lambda theta, _, num_steps: rule.bind(theta, num_steps),
+        identity={"rule": repr(rule), "theta_sha256": digest.hexdigest()},
+        card=bundle.card,
+    )
+
+
+def _baseline(label: str, fields: dict[str, Any]) -> Optimizer:
+    where, name = f"baselines.{label}", fields.pop("name")
+    known = {**{name: Baseline(f, _RATE) for name, f in _of_optax().items()}, **BASELINES}
+    if name not in known:
+        raise errors.unknown(f"config.{where}.name", name, known)
+    check_fields(known[name].factory, {LEARNING_RATE: 0.1, **fields}, where, name)
+    baseline = known[name].fix(fields)
+    _check_update(baseline, where, name)
+    return Optimizer(
+        label,
+        kind="baseline",
+        description=baseline.description,
+        horizon=None,
+        theta=(),
+        space=baseline.space,
+        make=lambda _, hyperparameters, num_steps: baseline.bind(hyperparameters, num_steps),
+        identity={
+            "optax": baseline.factory.__name__,
+            "cosine": baseline.cosine,
+            "fixed": dict(baseline.fixed),
+            "space": {name: list(span) for name, span in baseline.space.items()},
+        },
+        card={},
+    )
+
+
+def _of_optax() -> dict[str, Callable[..., optax.GradientTransformation]]:
+    """All optimizers of optax with a learning rate, by name."""
+    return {
+        name: function
+        for module in (optax.contrib, optax)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if LEARNING_RATE in inspect.signature(function).parameters
+        and not name.startswith(("_", "scale_by_"))
+    }
+
+
+def _check_update(baseline: Baseline, where: str, name: str) -> None:
+    """Raise ``UserError`` unless one update can be traced."""
+
+    def update(params: Any) -> Any:
+        optimizer = optax.with_extra_args_support(baseline.bind({}, 1))
+        return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros(()))
+
+    try:
+        jax.eval_shape(update, {"w": np.zeros((2, 2), np.float32), "b": np.zeros(2, np.float32)})
+    except (TypeError, ValueError) as error:
+        raise errors.UserError(f"config.{where} ({name}): {error}") from error
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """The name, with a number where it is taken."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)

@@ -1,0 +1,132 @@
+"""An evaluation on the terminal: a table, a verdict per task, and all tasks together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_WIDTH = 110
+"""Columns where the output is no terminal."""
+
+
+def show(summary: Mapping[str, Any]) -> None:
+    """Print the tables, and one line for every learned optimizer in every setting."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    console.print(_settings(summary))
+    console.print(_aggregate(summary))
+    for line in verdicts(summary):
+        print(line)
+
+
+def verdicts(summary: Mapping[str, Any]) -> list[str]:
+    """How each learned optimizer fared against the best baseline, by mean training loss."""
+    kinds = {entry["name"]: entry["kind"] for entry in summary["optimizers"]}
+    lines = []
+    for task, rows in _by_setting(summary):
+        baselines = [x for x in rows if kinds[x["optimizer"]] == "baseline"]
+        finite = [x for x in baselines if x["mean_loss"] is not None]
+        best = min(finite, key=lambda x: x["mean_loss"]) if finite else None
+        learned = [x for x in rows if kinds[x["optimizer"]] == "learned"]
+        lines += [f"{_title(task)}: {_verdict(x, best, summary)}" for x in learned]
+    return lines
+
+
+def _verdict(
+    row: Mapping[str, Any], best: Mapping[str, Any] | None, summary: Mapping[str, Any]
+) -> str:
+    name, loss = row["optimizer"], row["mean_loss"]
+    if loss is None:
+        return f"{name} diverged"
+    words = f"{name} {loss:.4g}"
+    if best is not None and best["mean_loss"] > 0:
+        change = 100 * (loss / best["mean_loss"] - 1)
+        side = "below" if change < 0 else "above"
+        words += f", {abs(change):.1f} % {side} {best['optimizer']} ({best['mean_loss']:.4g})"
+    if row["target"] is not None:
+        goal = f"final loss of {' or '.join(summary['reference'])}"
+        if row["steps_to_target"] is None:
+            words += f"; never at the {goal}"
+        elif row["speedup"] is not None:
+            words += f"; at the {goal} in 1/{row['speedup']:.2f} of its steps"
+    if row["diverged"]:
+        words += f"; {100 * row['diverged']:.0f} % of the runs diverged"
+    return words
+
+
+def _settings(summary: Mapping[str, Any]) -> Table:
+    title = f"training over {summary['num_steps']} inner steps, {summary['num_seeds']} seeds"
+    table = Table("task", "optimizer", title=title, title_justify="left")
+    for column in ("mean loss", "final", "valid", "accuracy", "speed-up", "in time", "µs/step"):
+        table.add_column(column, justify="right")
+    for task, rows in _by_setting(summary):
+        finite = [x["mean_loss"] for x in rows if x["mean_loss"] is not None]
+        for row in rows:
+            cells = (
+                _mean(row),
+                _cell(row["final_loss"]),
+                _cell(row["final_valid_loss"]),
+                _cell(row["final_valid_accuracy"], ".3f"),
+                _cell(row["speedup"], ".2f"),
+                _cell(row["speedup_seconds"], ".2f"),
+                _cell(row["microseconds_per_step"], ".0f"),
+            )
+            style = "bold" if finite and row["mean_loss"] == min(finite) else None
+            table.add_row(_title(task), row["optimizer"], *cells, style=style)
+        table.add_section()
+    return table
+
+
+def _aggregate(summary: Mapping[str, Any]) -> Table:
+    reference = " or ".join(summary["reference"])
+    title = f"loss ratio to the best of {reference}, interquartile mean over the held-out tasks"
+    table = Table("optimizer", title=title, title_justify="left")
+    columns = ("ratio", "95 % interval", "wins", "diverged", "ns per parameter", "bytes")
+    for column in columns:
+        table.add_column(column, justify="right")
+    costs = {entry["optimizer"]: entry for entry in summary["costs"]}
+    for row in summary["aggregate"]:
+        cost = costs[row["optimizer"]]
+        diverged = row["divergence_rate"]
+        table.add_row(
+            row["optimizer"],
+            _cell(row["iqm"], ".3f"),
+            f"{_cell(row['iqm_low'], '.3f')} to {_cell(row['iqm_high'], '.3f')}",
+            f"{row['wins']} of {row['tasks']}",
+            "" if diverged is None else f"{100 * diverged:.0f} %",
+            _cell(cost["ns_per_parameter"], ".1f"),
+            _cell(cost["bytes_per_parameter"], ".1f"),
+        )
+    return table
+
+
+def _by_setting(
+    summary: Mapping[str, Any],
+) -> list[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]:
+    return [
+        (
+            task,
+            [
+                x
+                for x in summary["measures"]
+                if (x["task"], x["axis"]) == (task["label"], task["axis"])
+            ],
+        )
+        for task in summary["tasks"]
+    ]
+
+
+def _title(task: Mapping[str, Any]) -> str:
+    words = f"{task['label']}, {task['axis']}" if task["axis"] else task["label"]
+    return words if task["held_out"] else f"{words} (meta-training task)"
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    error = row["std_error"]
+    return _cell(row["mean_loss"]) + (f" ± {error:.1g}" if error is not None else "")
+
+
+def _cell(value: float | None, form: str = ".4g") -> str:
+    return "-" if value is None else format(value, form)
