@@ -48,7 +48,7 @@ def state_sharding(
             another mesh than the rest.
     """
     if params_sharding is None:
-        params_sharding = jax.tree.map(lambda p: getattr(p, "sharding", "unknown"), params)
+        params_sharding = jax.tree.map(lambda p: getattr(p, "sharding", None) or "unknown", params)
     shardings = _like_params(params, params_sharding)
     meshes = {sharding.mesh for sharding in jax.tree.leaves(params_sharding)}
     if len(meshes) != 1:
@@ -149,6 +149,8 @@ def _spec(
     axes = [*spec, *[None] * (len(param_shape) - len(spec))]
     leading = len(shape) - len(param_shape)
     kept = [axis if n > 1 else None for axis, n in zip(axes, shape[leading:], strict=True)]
+    while kept and kept[-1] is None:
+        kept.pop()  # as in the shardings of what jit returns
     return PartitionSpec(*[None] * leading, *kept)
 
 
