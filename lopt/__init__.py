@@ -11,15 +11,21 @@ from lopt.base import LOPTS, LearnedOptimizer, Theta
 from lopt.bundle import Bundle, HorizonWarning, load, load_bundle, save
 from lopt.lstm import LSTMLopt
 from lopt.mlp import MLPLopt
+from lopt.nn_adam import NNAdamLopt
 from lopt.options import with_options
+from lopt.rnn_mlp import RNNMLPLopt
 from lopt.schedules import AdamSchedule, SGDSchedule
 from lopt.sharding import state_sharding
+from lopt.velo import VeLOLopt
 
 LOPTS.update(
     {
         "mlp": MLPLopt,
         "adafac_mlp": AdafacMLPLopt,
         "lstm": LSTMLopt,
+        "nn_adam": NNAdamLopt,
+        "rnn_mlp": RNNMLPLopt,
+        "velo": VeLOLopt,
         "sgd_schedule": SGDSchedule,
         "adam_schedule": AdamSchedule,
     }
@@ -34,8 +40,11 @@ __all__ = [
     "LSTMLopt",
     "LearnedOptimizer",
     "MLPLopt",
+    "NNAdamLopt",
+    "RNNMLPLopt",
     "SGDSchedule",
     "Theta",
+    "VeLOLopt",
     "load",
     "load_bundle",
     "save",

@@ -96,12 +96,18 @@ def moving_averages(old: jax.Array, new: jax.Array, rates: Any) -> jax.Array:
     return (1.0 - rates) * old + rates * new[None]
 
 
-def check_widths(field: str, widths: Sequence[int]) -> tuple[int, ...]:
+def check_widths(field: str, widths: Sequence[int], smallest: int = 1) -> tuple[int, ...]:
     """Layer widths as a tuple, or a clear error."""
     checked = tuple(widths)
-    if not checked or any(not isinstance(w, int) or w < 1 for w in checked):
+    if not checked or any(not isinstance(w, int) or w < smallest for w in checked):
+        kind = "positive integer" if smallest == 1 else f"integer of at least {smallest}"
         raise ValueError(
-            f"{field} = {widths!r} must hold one positive integer per hidden layer, such as "
-            "(32, 32)."
+            f"{field} = {widths!r} must hold one {kind} per hidden layer, such as (32, 32)."
         )
     return checked
+
+
+def check_positive(field: str, number: int) -> None:
+    """A clear error for what is no positive integer."""
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"{field} = {number!r} must be a positive integer.")
