@@ -26,7 +26,7 @@ def iqm(values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "..."]:
     """
     count = values.shape[-1]
     cut = count // 4
-    return np.sort(values, axis=-1)[..., cut : count - cut].mean(axis=-1)
+    return np.asarray(np.sort(values, axis=-1)[..., cut : count - cut].mean(axis=-1))
 
 
 def iqm_interval(
