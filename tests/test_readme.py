@@ -10,13 +10,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_python_blocks_run(tmp_path):
-    meta_train, use = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    meta_train, *use = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     meta_train, replaced = re.subn(r"range\(500\)", "range(2)", meta_train)
     assert replaced == 1
     inner = "import jax.numpy as jnp\nparams = {'w': jnp.ones((3, 2))}\ngrads = params\n"
     check = "\nassert float(abs(params['w'] - 1).max()) > 0\n"
     program = tmp_path / "program.py"
-    program.write_text(meta_train + inner + use + check, encoding="utf-8")
+    program.write_text(meta_train + inner + "".join(use) + check, encoding="utf-8")
     result = subprocess.run(
         [sys.executable, str(program)],
         cwd=tmp_path,

@@ -44,7 +44,7 @@ def check_rule(facts):
         assert found.get("misplaced", []) == [], where
         assert found.get("gathered", []) == [], where
         assert found.get("num_compiled", 0) == 0, where
-        assert found.get("error", 0.0) < 2e-6, where
+        assert found.get("error", 0.0) < 1e-5, where
         wrong = [fact for fact, value in found.items() if value is False]
         assert not wrong, f"{where}: {wrong}"
 
