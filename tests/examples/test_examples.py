@@ -1,0 +1,57 @@
+"""The examples run as they stand, and what they train learns."""
+
+import importlib.util
+import os
+import re
+import runpy
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from tests.examples.bundles import EXAMPLES, descending_bundle
+
+JAX_EXAMPLES = ["plain_jax", "flax_nnx", "flax_linen"]
+TORCH_EXAMPLE = EXAMPLES / "pytorch_digits.py"
+
+
+def assert_learns(printed):
+    losses = [float(loss) for loss in re.findall(r"^step \d+  loss (.*)$", printed, re.MULTILINE)]
+    assert len(losses) == 5, printed
+    assert losses[0] > 1.5
+    assert losses[-1] < 0.3, losses
+
+
+@pytest.mark.parametrize("name", JAX_EXAMPLES)
+def test_jax_example(name, tmp_path, monkeypatch, capsys):
+    bundle = descending_bundle(tmp_path / "bundle", "mlp")
+    monkeypatch.setattr(sys, "argv", [name, str(bundle)])
+    with jax.numpy_rank_promotion("allow"):  # JAX's default, which users have
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert_learns(capsys.readouterr().out)
+
+
+def test_torch_example_without_jax(tmp_path):
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is an optional extra: pip install lopt[torch]")
+    bundle = descending_bundle(tmp_path / "bundle", "adafac_mlp")
+    for name in ("jax", "lopt"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported')\n")
+    done = subprocess.run(
+        [sys.executable, str(TORCH_EXAMPLE), str(bundle)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_learns(done.stdout)
+
+
+@pytest.mark.parametrize("name", JAX_EXAMPLES)
+def test_example_without_a_bundle_says_how(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [name])
+    with pytest.raises(SystemExit, match=rf"python examples/{name}\.py"):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
