@@ -117,6 +117,27 @@ def test_extra_arguments_reach_the_optimizer():
     plain.update(GRADS, plain.init(PARAMS), PARAMS, value=1.5)
 
 
+FROZEN = {"w": False, "b": True}
+LABELS = {"w": "learned", "b": "frozen"}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tx: optax.chain(tx, optax.freeze(FROZEN)),
+        lambda tx: optax.selective_transform(tx, freeze_mask=FROZEN),
+        lambda tx: optax.multi_transform({"learned": tx, "frozen": optax.set_to_zero()}, LABELS),
+    ],
+    ids=["freeze", "selective_transform", "multi_transform"],
+)
+def test_frozen_parameters_stay_and_the_others_move_as_without(tx, wrap):
+    with_options = lopt.with_options(tx, learning_rate_multiplier=0.5, weight_decay=0.01)
+    wrapped = optax.with_extra_args_support(wrap(with_options))
+    updates, _ = wrapped.update(GRADS, wrapped.init(PARAMS), PARAMS, value=jnp.float32(1.0))
+    expected = next(by_hand(tx, lambda t: 0.5, 0.01))[1]
+    assert_same([updates], [{"w": expected["w"], "b": jnp.zeros(2)}])
+
+
 def test_steps_keep_the_dtype_of_the_parameters(tx):
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)
     schedule = optax.constant_schedule(0.5)
