@@ -71,5 +71,18 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
     raise ValueError(f"Unknown {name} {value!r}; there are {', '.join(names)}.{hint}")
 
 
+def check_batch(dataset: str, batch_size: int, num_train: int) -> None:
+    """Check that a batch is no larger than the train split.
+
+    Raises:
+        ValueError: it is.
+    """
+    if batch_size > num_train:
+        raise ValueError(
+            f"batch_size = {batch_size} is larger than the train split of {dataset!r}, "
+            f"{num_train} examples; give at most that many."
+        )
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)

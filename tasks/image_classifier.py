@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tasks.base import Task
-from tasks.checks import check_int
+from tasks.checks import check_batch, check_int
 from tasks.datasets import Dataset, load
 from tasks.networks import cross_entropy, draw_kernels, parameter_shapes, scale_kernels
 
@@ -70,16 +70,3 @@ def load_images(
     data = load(dataset, data_dir).reshuffle(data_seed).resize(image_size)
     check_batch(dataset, batch_size, data.num_train)
     return jax.tree.map(jnp.asarray, data)
-
-
-def check_batch(dataset: str, batch_size: int, num_train: int) -> None:
-    """Check that a batch is no larger than the train split.
-
-    Raises:
-        ValueError: it is.
-    """
-    if batch_size > num_train:
-        raise ValueError(
-            f"batch_size = {batch_size} is larger than the train split of {dataset!r}, "
-            f"{num_train} examples; give at most that many."
-        )

@@ -4,14 +4,13 @@ Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits" (1998), test pa
 """
 
 import gzip
-import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, from_arrays
-from tasks.datasets.errors import MissingData
+from tasks.datasets.embedded import embedded_path
 
 
 def load_digits(data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -32,13 +31,5 @@ def load_digits(data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def digits_path() -> Path:
-    """The compressed table inside the installed package, found without importing it (2 s)."""
-    found = importlib.util.find_spec("sklearn")
-    if found is not None and found.origin is not None:
-        path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
-        if path.is_file():
-            return path
-    raise MissingData(
-        "The digits come with scikit-learn, which is not installed completely. Run\n"
-        "    pip install --force-reinstall scikit-learn"
-    )
+    """The compressed table inside the installed package."""
+    return embedded_path("digits.csv.gz")
