@@ -101,14 +101,11 @@ def compared(rows: Iterable[Mapping[str, Any]], held_out: Collection[str]) -> li
     ]
 
 
-def evaluated(
-    summary: Mapping[str, Any], meta_trained_on: Collection[str]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def evaluated(summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """An evaluation of one learned optimizer, for its card.
 
     Args:
         summary: content of the evaluation's summary.json.
-        meta_trained_on: names of the tasks that were trained on.
 
     Returns:
         Rows: this optimizer and the best baseline of every setting; and what is said of all
@@ -122,14 +119,14 @@ def evaluated(
     learned = [entry["name"] for entry in summary["optimizers"] if entry["kind"] == "learned"]
     if len(learned) != 1:
         raise ValueError(f"it is of {len(learned)} learned optimizers; evaluate this one alone")
-    names = {task["label"]: task["name"] for task in summary["tasks"]}
+    held_out = {(task["label"], task["axis"]): task["held_out"] for task in summary["tasks"]}
     settings: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for measure in summary["measures"]:
         settings.setdefault((measure["task"], measure["axis"]), []).append(measure)
     rows = []
-    for (task, _), measures in settings.items():
-        held_out = names[task] not in meta_trained_on
-        rows += [_evaluated_row(x, learned, held_out) for x in _own_and_best(measures, learned)]
+    for setting, measures in settings.items():
+        own_and_best = _own_and_best(measures, learned)
+        rows += [_evaluated_row(x, learned, held_out[setting]) for x in own_and_best]
     setup = {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]}
     return rows, {"evaluation_setup": setup, "all_settings": summary["aggregate"]}
 

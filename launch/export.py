@@ -106,7 +106,7 @@ def export(
     horizon = meta_train.make_horizon(plain(source.config.estimator.horizon)).max
     rows, more = _comparison(folder, source), {}
     if evaluation is not None:
-        rows, more = _evaluation(Path(evaluation).expanduser(), source.config)
+        rows, more = _evaluation(Path(evaluation).expanduser())
     metadata, meta_step = source.metadata, source.meta_step
     card = bundles.make_card(metadata, horizon, meta_step, source.valid_loss, rows)
     bundles.save(out, source.optimizer, source.theta, {**card, **more, **given})
@@ -191,13 +191,12 @@ def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:
     return _rows(file, lambda rows: bundles.compared(rows, source.config.comparison.held_out))
 
 
-def _evaluation(folder: Path, config: Config) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _evaluation(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of an evaluation, and what the card says of all its tasks together."""
     file = folder / SUMMARY
     if not file.is_file():
         raise errors.UserError(f"--evaluation={folder} holds no {SUMMARY} of `lopt evaluate`")
-    trained_on = {task.name for task in config.tasks.values()}
-    return _rows(file, lambda summary: bundles.evaluated(summary, trained_on))
+    return _rows(file, bundles.evaluated)
 
 
 def _rows(file: Path, make: Callable[[Any], Any]) -> Any:

@@ -54,7 +54,7 @@ def _of_evaluation(rows: list[Mapping[str, Any]]) -> list[str]:
         + (f": {_listed(behind)}." if behind else "; other settings may differ.")
     ]
     if diverged:
-        sentences.append(f"It diverged in {_listed(diverged)}.")
+        sentences.append(f"Some of its trainings diverged in {_listed(diverged)}.")
     if not any(row.get("held_out") for row in learned.values()):
         sentences.append(
             "No task of the evaluation was held out from meta-training: it does not show how the "

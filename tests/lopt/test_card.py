@@ -44,7 +44,7 @@ def test_limits_follow_from_the_card():
     rows += [row("b", "learned", None, held_out=True), row("b", "adam", 0.3, held_out=True)]
     text = "\n".join(limits({"evaluation": rows}))
     assert "In 2 of 3 settings" in text
-    assert "It diverged in b." in text
+    assert "Some of its trainings diverged in b." in text
     assert "held out" not in text
     assert "not been compared" in "\n".join(limits({"evaluation": rows[:1]}))
 
