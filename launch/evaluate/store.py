@@ -54,7 +54,7 @@ class Store:
         """What ``save_arrays`` has saved; None where there is nothing."""
         for path in self._paths(key, "npz"):
             try:
-                with np.load(path, allow_pickle=False) as file:
+                with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                     arrays = dict(file)
                 if str(arrays.pop(_KEY)) == canonical(key):
                     return arrays
