@@ -1,0 +1,49 @@
+"""``lopt report``: a page about a run or an evaluation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch import errors, options
+
+HELP = """
+usage: lopt report DIR [--out=FILE]
+
+Writes one HTML page about a work folder of `lopt meta-train`, finished or not, or of
+`lopt evaluate`. The page holds its figures and styles itself and needs no network: it can be sent
+by mail, read on a phone, and printed.
+
+  --out=FILE    where the page goes; report.html in DIR by default
+
+example: lopt report runs/digits
+"""
+
+_PAGE = "report.html"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the page; returns the exit status."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("out", None, "Where the page goes.", flag_values=values)
+    words = options.parse(arguments, values, positional=("DIR",))
+    if not words:
+        raise errors.UserError("DIR is missing; for instance `lopt report runs/digits`")
+    folder = Path(words[0]).expanduser()
+    if not folder.is_dir():
+        raise errors.UserError(f"folder {folder} does not exist")
+    out = Path(values["out"].value or folder / _PAGE).expanduser()
+    if out.is_dir() or not out.parent.is_dir():
+        raise errors.UserError(f"--out={out} is no file in a folder that exists; choose another")
+
+    from launch.report import build  # imports JAX and Matplotlib: all that is cheap is checked
+
+    page = build.make(folder)
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise errors.UserError(
+            f"--out={out} cannot be written ({error.strerror}); choose another file"
+        ) from error
+    print(f"{out} ({len(page.encode()) / 1e6:.1f} MB)")
+    return errors.DONE

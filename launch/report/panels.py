@@ -1,0 +1,106 @@
+"""Small figures of one size, the parts that the page's grids are made of."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from launch.report import svg
+from launch.report.styles import Line
+
+WIDTH, HEIGHT = 4.0, 2.7
+"""Inches; a figure fills a phone's width, and a third of a desk screen's, at a like type size."""
+_LONGEST = 40
+"""Characters of a title."""
+_LEAST_LOG_SPAN = 3.0
+"""Losses that span less are drawn on a linear axis."""
+
+
+class Panel(NamedTuple):
+    """A figure on the page."""
+
+    svg: Markup
+    caption: str = ""
+
+
+def new(
+    title: str, xlabel: str, ylabel: str, width: float = WIDTH, height: float = HEIGHT
+) -> tuple[Figure, Axes]:
+    """An empty panel with one pair of axes."""
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03))
+    axes = figure.add_subplot()
+    axes.set_title(brief(title))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_formatter(FuncFormatter(plain))
+    axes.yaxis.set_major_formatter(FuncFormatter(plain))
+    axes.locator_params(axis="x", nbins=6)
+    return figure, axes
+
+
+def finish(figure: Figure, name: str, label: str, caption: str = "") -> Panel:
+    """The panel as it stands on the page; see ``svg.inline``."""
+    return Panel(svg.inline(figure, name, label), caption)
+
+
+def brief(text: str) -> str:
+    """Text short enough for a figure."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def plain(value: float, _: Any = None) -> str:
+    """A number of an axis, without the raised exponents that need special type."""
+    if abs(value) >= 1e5 or 0 < abs(value) < 1e-4:
+        mantissa, exponent = f"{value:.3e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:,.6g}".replace("-", "\N{MINUS SIGN}")
+
+
+def curve(axes: Axes, steps: np.ndarray, values: np.ndarray, line: Line) -> None:
+    """Draw a line; where it stops before its end a cross says so."""
+    axes.plot(steps, values, **line.kwargs())
+    finite = np.flatnonzero(np.isfinite(values))
+    if len(finite) and finite[-1] < len(values) - 1:
+        last = finite[-1]
+        axes.plot(steps[last], values[last], marker="x", color=line.color, markersize=6)
+
+
+def scale_losses(axes: Axes, values: Iterable[Float[np.ndarray, " points"]]) -> None:
+    """Choose a loss axis for lines: logarithmic where that helps, no room for what explodes.
+
+    Args:
+        axes: whose vertical axis is set.
+        values: the lines; limits follow from their finite numbers.
+    """
+    finite = [x[np.isfinite(x)] for x in values]
+    finite = [x for x in finite if len(x)]
+    if not finite:
+        return
+    low = min(float(x.min()) for x in finite)
+    first = max(float(x[0]) for x in finite)
+    high = max(float(x.max()) for x in finite)
+    if first > 0:
+        high = min(high, 4 * first)
+    if low <= 0 or high < _LEAST_LOG_SPAN * low:
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
+        return
+    margin = (high / low) ** 0.05
+    set_log(axes, low / margin, high * margin)
+
+
+def set_log(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic vertical axis with few, plain numbers."""
+    decades = np.log10(high / low)
+    subs = (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
+    axes.set_yscale("log", nonpositive="clip")
+    axes.yaxis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(plain))
+    axes.set_ylim(low, high)

@@ -1,0 +1,105 @@
+"""Figures of a meta-training run."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from launch.report import panels
+from launch.report.blocks import blocks
+from launch.report.panels import Panel
+from launch.report.run_folder import Entry, Run
+from launch.report.styles import BLUE, GREEN, ORANGE, VERMILLION, Line
+
+_WIDE = (5.0, 3.2)
+
+
+def meta_loss(run: Run) -> Panel | None:
+    """Meta-loss over meta-steps, with its range within blocks, and the meta-validation."""
+    trained, validated = run.series("meta_loss"), run.series("meta_valid_loss")
+    drawn = np.isfinite(trained.values).any()
+    if not drawn and not np.isfinite(validated.values).any():
+        return None
+    figure, axes = panels.new("Meta-loss", "meta-step", "loss per inner step", *_WIDE)
+    found = blocks(trained.steps, trained.values)
+    if drawn:
+        axes.fill_between(found.steps, found.low, found.high, color=BLUE, alpha=0.2, linewidth=0)
+        label = "meta-loss" if found.size == 1 else f"meta-loss, mean of {found.size} meta-steps"
+        axes.plot(found.steps, found.mean, color=BLUE, linewidth=1.8, label=label)
+    if len(validated.steps):
+        axes.plot(validated.steps, validated.values, color=VERMILLION, linewidth=0, marker="o",
+                  markersize=4, label="meta-validation, fresh seeds")  # fmt: skip
+    panels.scale_losses(axes, [found.mean, found.low, validated.values])
+    axes.legend()
+    caption = (
+        "Training loss per inner step, averaged over the particles of a meta-step, theta "
+        "perturbed. "
+        + ("The band is the range within each block of meta-steps. " if found.size > 1 else "")
+        + "Meta-validation is the same loss over whole episodes with theta unperturbed."
+    )
+    return panels.finish(figure, "meta-loss", "Meta-loss over meta-steps", caption)
+
+
+def diagnostics(run: Run) -> list[Panel]:
+    """What the records say about the estimator and its speed."""
+    wanted = (
+        ("grad_norm", "Gradient norm", "norm of the meta-gradient", BLUE, True),
+        ("snr", "Signal to noise", "snr of the meta-gradient", GREEN, True),
+        ("inner_steps_per_s", "Speed", "inner steps per second", ORANGE, False),
+    )
+    made = [*(_series_panel(run, *entry) for entry in wanted), _bad_panel(run)]
+    return [panel for panel in made if panel is not None]
+
+
+def comparison(tasks: Mapping[str, Sequence[Entry]], lines: Mapping[str, Line]) -> list[Panel]:
+    """Training loss over inner steps, per task, of every optimizer at its best learning rate."""
+    made = []
+    for i, (title, entries) in enumerate(tasks.items()):
+        entries = [entry for entry in entries if len(entry.curve)]
+        if not entries:
+            continue
+        figure, axes = panels.new(title, "inner step", "training loss")
+        drawn = []
+        for entry in reversed(entries):  # the learned optimizer is first, and on top
+            found = blocks(np.arange(1, len(entry.curve) + 1), entry.curve)
+            means = np.where(found.finite, found.mean, np.nan)
+            panels.curve(axes, found.steps, means, lines[entry.optimizer])
+            drawn.append(means)
+        panels.scale_losses(axes, drawn)
+        names = ", ".join(entry.optimizer for entry in entries)
+        label = f"Training loss over inner steps on {title}: {names}"
+        made.append(panels.finish(figure, f"comparison-{i}", label))
+    return made
+
+
+def _series_panel(
+    run: Run, name: str, title: str, ylabel: str, color: str, log: bool
+) -> Panel | None:
+    series = run.series(name)
+    if not np.isfinite(series.values).any():
+        return None
+    found = blocks(series.steps, series.values)
+    figure, axes = panels.new(title, "meta-step", ylabel)
+    axes.fill_between(found.steps, found.low, found.high, color=color, alpha=0.2, linewidth=0)
+    axes.plot(found.steps, found.mean, color=color, linewidth=1.5)
+    low, high = np.nanmin(found.low), np.nanmax(found.high)
+    if log and low > 0 and high > 3 * low:
+        panels.set_log(axes, low / 1.1, high * 1.1)
+    elif low >= 0:
+        axes.set_ylim(0, 1.08 * high or 1.0)
+    return panels.finish(figure, f"series-{name}", f"{title} over meta-steps")
+
+
+def _bad_panel(run: Run) -> Panel | None:
+    """Diverged particles and skipped meta-steps, added up; None where there were none."""
+    columns = {"diverged particles": "diverged", "skipped meta-steps": "skipped"}
+    counts = {label: run.series(name) for label, name in columns.items()}
+    if not any(np.nansum(series.values) for series in counts.values()):
+        return None
+    figure, axes = panels.new("Diverged and skipped", "meta-step", "number so far")
+    styles = (Line(VERMILLION, (), 1.6), Line(BLUE, (6, 2), 1.6))
+    for (label, series), line in zip(counts.items(), styles, strict=True):
+        axes.step(series.steps, np.cumsum(np.nan_to_num(series.values)), where="post", label=label,
+                  **line.kwargs())  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return panels.finish(figure, "bad", "Diverged particles and skipped meta-steps so far")

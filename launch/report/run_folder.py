@@ -1,0 +1,128 @@
+"""Reading the work folder of a meta-training run, in whatever state it is."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from launch import workdir
+
+COMPARISON, BUNDLE = "comparison.json", "bundle"
+
+
+class Series(NamedTuple):
+    """One column of metrics.jsonl."""
+
+    steps: np.ndarray
+    """Meta-steps."""
+    values: np.ndarray
+    """NaN where a value was not finite."""
+
+
+class Entry(NamedTuple):
+    """One optimizer at one learning rate on one task, from comparison.json."""
+
+    task: str
+    optimizer: str
+    learning_rate: float | None
+    mean_loss: float
+    std_error: float
+    final_loss: float
+    curve: np.ndarray
+    """Training loss at each inner step; empty where it was not kept."""
+    best: bool
+
+
+class Run(NamedTuple):
+    """What a work folder holds."""
+
+    folder: Path
+    config: dict[str, Any]
+    records: list[dict[str, Any]]
+    """Those of metrics.jsonl that can be read, by meta-step."""
+    comparison: list[Entry]
+    finished: int | None
+    """Meta-steps after which the run was finished."""
+    remarks: list[str]
+    """What could not be read."""
+
+    def series(self, name: str) -> Series:
+        """A column of the records, where it was recorded."""
+        points = [(x["meta_step"], number(x[name])) for x in self.records if name in x]
+        steps, values = zip(*points, strict=True) if points else ((), ())
+        return Series(np.asarray(steps, np.int64), np.asarray(values, np.float64))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a meta-training run has been started in a folder."""
+    return (folder / workdir.METRICS).exists() or (folder / workdir.CHECKPOINTS).is_dir()
+
+
+def read(folder: Path) -> Run:
+    """Read everything but the bundle; what is damaged is left out and remarked upon."""
+    remarks: list[str] = []
+    config = _read_json(folder / workdir.CONFIG, dict, remarks) or {}
+    entries = _read_json(folder / COMPARISON, list, remarks) or []
+    comparison = [_entry(x) for x in entries if isinstance(x, dict)]
+    records = _read_records(folder / workdir.METRICS, remarks)
+    return Run(folder, config, records, comparison, workdir.finished_steps(folder), remarks)
+
+
+def number(value: Any) -> float:
+    """A number from JSON; NaN for null and for what is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else math.nan
+
+
+def _read_json(path: Path, kind: type, remarks: list[str]) -> Any:
+    """None, with a remark, unless the file holds such a value; a missing file is no remark."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        remarks.append(f"{path.name} cannot be read and is left out: {error}")
+        return None
+    if not isinstance(value, kind):
+        remarks.append(f"{path.name} is left out: it holds no {kind.__name__}")
+        return None
+    return value
+
+
+def _read_records(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    read = [_record(line) for line in lines]
+    records = [x for x in read if x is not None]
+    if len(records) < len(lines):
+        remarks.append(
+            f"{len(lines) - len(records)} of {len(lines)} lines of {path.name} cannot be read and "
+            "are left out"
+        )
+    return sorted(records, key=lambda x: x["meta_step"])
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    good = isinstance(value, dict) and isinstance(value.get("meta_step"), int)
+    return value if good else None
+
+
+def _entry(value: dict[str, Any]) -> Entry:
+    rate = number(value.get("learning_rate"))
+    curve = value.get("curve")
+    losses = [number(x) for x in curve] if isinstance(curve, list) else []
+    return Entry(
+        task=str(value.get("task")),
+        optimizer=str(value.get("optimizer")),
+        learning_rate=None if math.isnan(rate) else rate,
+        mean_loss=number(value.get("mean_loss")),
+        std_error=number(value.get("std_error")),
+        final_loss=number(value.get("final_loss")),
+        curve=np.asarray(losses, np.float64),
+        best=bool(value.get("best")),
+    )

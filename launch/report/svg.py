@@ -1,0 +1,69 @@
+"""From a Matplotlib figure to SVG that stands inside an HTML page."""
+
+import io
+import re
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_HREF, _ID = f"{{{_XLINK}}}href", "id"
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_REFERENCE = re.compile(r"url\(#([^)]*)\)")
+
+
+def inline(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as an ``<svg>`` element that scales with the page.
+
+    Args:
+        figure: what is drawn; made within ``styles.drawing()``, as is this call.
+        name: of the figure, unlike that of any other on the page.
+        label: says what it shows to those who cannot see it.
+    """
+    FigureCanvasSVG(figure)
+    file = io.BytesIO()
+    # Without the date the same figure is the same text.
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    root = ElementTree.fromstring(file.getvalue())
+    for parent in root.iter():
+        for child in list(parent):
+            if child.tag.endswith(("}metadata", "}style")):  # a style would rule the whole page
+                parent.remove(child)
+    _rename(root, name)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
+        for attribute in ("d", "x", "y", "points"):
+            if attribute in element.attrib:
+                element.set(attribute, _LONG_NUMBER.sub(_shorten, element.get(attribute, "")))
+    for attribute in ("width", "height", "version"):
+        root.attrib.pop(attribute, None)
+    root.set("role", "img")
+    root.set("aria-label", label)
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _rename(root: ElementTree.Element, name: str) -> None:
+    """Drop ids that nothing refers to, and make the others the figure's own."""
+    used = {href[1:] for x in root.iter() if (href := x.get(_HREF, "")).startswith("#")}
+    for element in root.iter():
+        for value in element.attrib.values():
+            used |= set(_REFERENCE.findall(value))
+    names = {old: f"{name}-{i}" for i, old in enumerate(sorted(used))}
+    for element in root.iter():
+        for attribute, value in list(element.attrib.items()):
+            if attribute == _ID and value not in names:
+                del element.attrib[attribute]
+            elif attribute == _ID:
+                element.set(attribute, names[value])
+            elif attribute == _HREF:
+                del element.attrib[attribute]
+                element.set("href", f"#{names[value[1:]]}")
+            else:
+                element.set(attribute, _REFERENCE.sub(lambda x: f"url(#{names[x[1]]})", value))
+
+
+def _shorten(number: re.Match[str]) -> str:
+    """A hundredth of a point is enough, and half the page's size."""
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
