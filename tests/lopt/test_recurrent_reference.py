@@ -11,9 +11,9 @@ import pytest
 
 import lopt
 
-STEPS = 40
-HORIZON = 30
-SHAPES = {"": (0, 2), "s": (), "one": (1,), "w": (4, 3), "long": (29, 20), "many": (2, 3, 1, 4)}
+STEPS = 30
+HORIZON = 25
+SHAPES = {"empty": (0, 2), "scalar": (), "one": (1,), "long": (29, 20), "axes": (2, 3, 1, 4)}
 KINDS = ("random", "zeros", "tiny", "huge", "small", "mixed")
 TIMES = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000]
 
