@@ -4,6 +4,7 @@ A file holds its key besides the result. One that cannot be read, or holds anoth
 missing.
 """
 
+import functools
 import io
 import json
 import os
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from launch import errors
 from launch.evaluate.identity import canonical, digest
 
-_SHIPPED = Path(__file__).resolve().parent / "shipped"
+SHIPPED = Path(__file__).resolve().parent / "shipped"
 _KEY = "key"
 
 Arrays = dict[str, np.ndarray]
@@ -76,24 +78,36 @@ class Store:
         return [folder / name for folder in self._folders]
 
 
-def load_shipped(key: Mapping[str, Any], folder: Path = _SHIPPED) -> Any | None:
+def load_shipped(key: Mapping[str, Any], folder: Path = SHIPPED) -> Any | None:
     """A result that comes with the package; None where there is none of this very key."""
-    for path in sorted(folder.glob("*.json")):
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            if canonical(entry[_KEY]) == canonical(key):
-                return entry["value"]
-    return None
+    return _shipped(folder).get(canonical(key))
+
+
+@functools.cache
+def _shipped(folder: Path) -> dict[str, Any]:
+    files = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json")))
+    return {canonical(entry[_KEY]): entry["value"] for entries in files for entry in entries}
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.rename(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    """Write a file under a temporary name, then rename it: a reader sees all of it or nothing.
+
+    Raises:
+        RunFailed: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.rename(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise errors.RunFailed(
+            f"{path} cannot be written ({error.strerror or error}); what is finished is kept, and "
+            "the same command goes on from there"
+        ) from error

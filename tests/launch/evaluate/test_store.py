@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tasks
+from launch import errors
 from launch.evaluate import identity, store
 from launch.evaluate.store import Store
 
@@ -76,7 +77,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "file"
     store.write_atomically(path, b"old")
     monkeypatch.setattr(store.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(errors.RunFailed, match="disk full"):
         store.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
