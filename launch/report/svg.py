@@ -46,11 +46,13 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
 
 def _rename(root: ElementTree.Element, name: str) -> None:
     """Drop ids that nothing refers to, and make the others the figure's own."""
-    used = {href[1:] for x in root.iter() if (href := x.get(_HREF, "")).startswith("#")}
+    used: list[str] = []
     for element in root.iter():
+        used += [href[1:] for href in [element.get(_HREF)] if href]
         for value in element.attrib.values():
-            used |= set(_REFERENCE.findall(value))
-    names = {old: f"{name}-{i}" for i, old in enumerate(sorted(used))}
+            used += _REFERENCE.findall(value)
+    # By place: Matplotlib's own ids are drawn at random.
+    names = {old: f"{name}-{i}" for i, old in enumerate(dict.fromkeys(used))}
     for element in root.iter():
         for attribute, value in list(element.attrib.items()):
             if attribute == _ID and value not in names:

@@ -1,0 +1,89 @@
+import math
+
+import numpy as np
+import pytest
+
+from launch.report import blocks, evaluation_figures, panels, tables, verdict
+from launch.report.verdict import Loss
+
+
+def duel(mean, best, error=0.0):
+    baselines = [Loss("adam", best, error), Loss("lion", best + 1, error)]
+    return verdict.duel("digits", Loss("learned", mean, error), baselines)
+
+
+@pytest.mark.parametrize(
+    ("mean", "best", "error", "outcome"),
+    [
+        (1.0, 2.0, 0.0, verdict.LOWER),
+        (2.0, 1.0, 0.0, verdict.HIGHER),
+        (1.0, 1.2, 0.1, verdict.UNCLEAR),
+        (1.0, 1.3, 0.1, verdict.LOWER),
+        (1.0, 1.3, math.nan, verdict.LOWER),
+        (math.nan, 1.0, 0.0, verdict.HIGHER),
+        (1.0, math.nan, 0.0, verdict.LOWER),
+        (math.nan, math.nan, 0.0, verdict.UNKNOWN),
+        (-1.0, -2.0, 0.0, verdict.HIGHER),
+    ],
+)
+def test_outcome(mean, best, error, outcome):
+    assert duel(mean, best, error).outcome == outcome
+
+
+def test_the_best_baseline_is_the_rival():
+    assert duel(1.0, 2.0).best.optimizer == "adam"
+
+
+@pytest.mark.parametrize(
+    ("mean", "best", "words"),
+    [
+        (0.5, 1.0, "digits (0.5, 50.0 % below the 1 of adam)"),
+        (1.1, 1.0, "digits (1.1, 10.0 % above the 1 of adam)"),
+        (3.0, 1.0, "digits (3, 3 times the 1 of adam)"),
+        (3.0, 0.0, "digits (3, against the 0 of adam)"),
+        (math.nan, 1.0, "digits (diverged; adam has 1)"),
+        (1.0, math.nan, "digits (no baseline has a finite loss)"),
+    ],
+)
+def test_words(mean, best, words):
+    assert duel(mean, best).words == words
+
+
+def test_defeats_are_listed_worst_first():
+    duels = [duel(1.5, 1.0), duel(0.5, 1.0), duel(math.nan, 1.0), duel(4.0, 1.0)]
+    found = verdict.listed(duels, verdict.HIGHER)
+    assert [x.split(",")[0] for x in found.split("; ")][-2:] == ["digits (4", "digits (1.5"]
+    assert found.startswith("digits (diverged")
+    assert "on 1 of 4 tasks, a higher one on 3" in verdict.tally(duels)
+
+
+def test_interval_is_that_of_student():
+    values = np.asarray([[1.0, 2.0], [3.0, 2.0], [5.0, math.nan]])
+    mean, low, high = evaluation_figures.interval(values)
+    np.testing.assert_allclose((mean[0], high[0]), (3.0, 3.0 + 4.302653 * 2 / math.sqrt(3)))
+    np.testing.assert_allclose(low[0], 6.0 - high[0])
+    assert np.isnan([mean[1], low[1], high[1]]).all()
+
+
+def test_blocks_hold_every_finite_value():
+    values = np.arange(1001.0)
+    values[[0, 500]] = math.nan
+    found = blocks.blocks(np.arange(1001), values)
+    assert len(found.mean) <= blocks.MOST
+    assert (found.low[0], found.high[-1]) == (1.0, 1000.0)
+    assert (~found.finite).sum() == 2
+    np.testing.assert_allclose(found.mean[1:30], found.steps[1:30])
+    assert len(blocks.blocks(np.arange(0), np.zeros(0)).mean) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1000, "1,000"), (0.05, "0.05"), (-3, "−3"), (1e-6, "1e−6"), (2.5e7, "2.5e7")],
+)
+def test_numbers_of_axes(value, text):
+    assert panels.plain(value) == text
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, "x", True])
+def test_what_is_no_number_is_a_dash(value):
+    assert {tables.form(value), tables.percent(value)} == {tables.ABSENT}
