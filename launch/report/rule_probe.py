@@ -46,14 +46,15 @@ def probe(
     Returns:
         What the optimizer adds to the parameter.
     """
-    means = jnp.repeat(jnp.asarray(momenta, jnp.float32), 2)
-    swings = jnp.sqrt(1.0 - means**2) * jnp.tile(jnp.asarray([1.0, -1.0]), len(momenta))
+    # In NumPy: outside of jit every JAX operation would be compiled by itself.
+    means = np.repeat(np.asarray(momenta, np.float32), 2)
+    swings = np.sqrt(1.0 - means**2) * np.tile(np.asarray([1.0, -1.0], np.float32), len(momenta))
 
     def history(t: Array) -> Array:
-        return scale * (means + jnp.where(t % 2 == 0, swings, -swings))
+        return jnp.where(t % 2 == 0, means + swings, means - swings) * scale
 
     ask = _asker(optimizer, len(means), history, scale)
-    last = scale * jnp.asarray(gradients, jnp.float32)
+    last = jnp.asarray(scale * gradients, jnp.float32)
     steps = np.stack([np.asarray(ask(jnp.asarray(t), last)) for t in times])
     return steps.reshape(len(times), len(momenta), 2, len(gradients)).mean(axis=2)
 
@@ -66,22 +67,24 @@ def _asker(
 ) -> Callable[[Array, Array], Array]:
     """(t, last gradients) -> step of each probe for each of them, ``[probes, gradients]``."""
     optimizer = optax.with_extra_args_support(optimizer)
-    key_params, key_grads = jax.random.split(jax.random.key(0))
-    others = 0.1 * jax.random.normal(key_params, (NUM_OTHERS,))
-    params = jnp.concatenate([jnp.zeros(num_probes), others])
-
-    def gradient(t: Array) -> Array:
-        noise = jax.random.normal(jax.random.fold_in(key_grads, t), (NUM_OTHERS,))
-        return jnp.concatenate([history(t), scale * noise])
-
-    def update(grads: Array, state: Any) -> tuple[Any, Any]:
-        return optimizer.update(grads, state, params, value=jnp.asarray(LOSS, jnp.float32))
 
     @jax.jit
     def ask(t: Array, last: Array) -> Array:
-        state = jax.lax.fori_loop(
-            0, t, lambda i, state: update(gradient(i), state)[1], optimizer.init(params)
-        )
+        key_params, key_grads = jax.random.split(jax.random.key(0))
+        others = 0.1 * jax.random.normal(key_params, (NUM_OTHERS,))
+        params = jnp.concatenate([jnp.zeros(num_probes), others])
+
+        def gradient(t: Array) -> Array:
+            noise = jax.random.normal(jax.random.fold_in(key_grads, t), (NUM_OTHERS,))
+            return jnp.concatenate([history(t), scale * noise])
+
+        def update(grads: Array, state: Any) -> tuple[Any, Any]:
+            return optimizer.update(grads, state, params, value=jnp.asarray(LOSS, jnp.float32))
+
+        def advance(t: Array, state: Any) -> Any:
+            return update(gradient(t), state)[1]
+
+        state = jax.lax.fori_loop(0, t, advance, optimizer.init(params))
         grads = gradient(t)
 
         def step_of(i: Array, last: Array) -> Array:

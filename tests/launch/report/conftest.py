@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lopt
+from launch import cli
 
 HOSTILE = "<script>alert('x')</script>"
 """As a label it must come out as text."""
@@ -219,6 +220,15 @@ def write_evaluation(folder, labels=("digits_conv", "wine_mlp"), **options):
     (folder / "config.json").write_text(json.dumps(config))
     write_results(folder / "results.csv", summary)
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluation_page(tmp_path_factory):
+    """The page that the command has written about an evaluation with a hostile label."""
+    folder = write_evaluation(tmp_path_factory.mktemp("evaluation") / "work", ("conv", HOSTILE))
+    out = folder.parent / "page.html"
+    assert cli.main(["report", str(folder), f"--out={out}"]) == 0
+    return out
 
 
 @pytest.fixture

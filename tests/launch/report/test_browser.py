@@ -1,4 +1,4 @@
-"""The pages in a real browser, where there is one."""
+"""A page in a real browser, where there is one."""
 
 import shutil
 import subprocess
@@ -6,9 +6,6 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-
-from launch.report import build
-from tests.launch.report.conftest import write_evaluation, write_run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
@@ -33,17 +30,8 @@ def screenshot(page, tmp_path, width, height=1600):
     return np.asarray(Image.open(picture).convert("L")), console
 
 
-@pytest.mark.parametrize(
-    ("write", "options"),
-    [
-        pytest.param(write_run, {"bundle": False}, id="run", marks=pytest.mark.slow),
-        pytest.param(write_evaluation, {"labels": ("conv",)}, id="evaluation"),
-    ],
-)
-def test_page_is_shown_without_complaint(tmp_path, write, options):
-    page = tmp_path / "page.html"
-    page.write_text(build.make(write(tmp_path / "work", **options)), encoding="utf-8")
-    pixels, console = screenshot(page, tmp_path, 1280)
+def test_page_is_shown_without_complaint(evaluation_page, tmp_path):
+    pixels, console = screenshot(evaluation_page, tmp_path, 1280)
     assert console == []
     assert (pixels < 128).mean() > 0.005
     assert (pixels[:, -10:] > 250).all()  # nothing runs over the edge

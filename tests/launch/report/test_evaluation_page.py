@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from launch import cli
 from launch.report import build, evaluation_folder, evaluation_tables, evaluation_words
 from tests.launch.report import reading
 from tests.launch.report.conftest import HOSTILE, LEARNED, save_bundle, write_evaluation
@@ -12,13 +11,9 @@ from tests.launch.report.conftest import HOSTILE, LEARNED, save_bundle, write_ev
 TWO = ("adam", "muon")
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """The page that the command wrote."""
-    folder = write_evaluation(tmp_path_factory.mktemp("evaluation") / "work", ("conv", HOSTILE))
-    out = folder.parent / "page.html"
-    assert cli.main(["report", str(folder), f"--out={out}"]) == 0
-    return out.read_text(encoding="utf-8")
+@pytest.fixture
+def page(evaluation_page):
+    return evaluation_page.read_text(encoding="utf-8")
 
 
 def test_page_is_whole_and_refers_to_nothing_outside(page):

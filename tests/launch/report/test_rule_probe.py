@@ -2,7 +2,6 @@ import numpy as np
 import optax
 import pytest
 
-from launch.report import rule_figure, styles
 from launch.report.rule_probe import probe
 
 GRADIENTS = np.asarray([-2.0, 0.0, 1.0])
@@ -29,10 +28,3 @@ def test_probes_have_the_same_second_moment():
     """What rms-scaling divides by does not depend on the momentum."""
     steps = probe(optax.scale_by_rms(decay=0.9), (20,), MOMENTA, GRADIENTS, SCALE)[0]
     assert np.ptp(steps, axis=0).max() < 0.01 * np.abs(steps).max()
-
-
-def test_figures_say_what_they_show():
-    with styles.drawing():
-        drawn = rule_figure.draw("rule", "plain descent", optax.sgd(0.1), horizon=20)
-    for panel, t in zip(drawn, (0, 2, 20), strict=True):
-        assert f"plain descent, t = {t}<" in panel.svg

@@ -23,6 +23,8 @@ def test_page_is_whole_and_refers_to_nothing_outside(finished):
     assert [name for name in sections if name not in page.values("id")] == []
     assert "estimator.std" in page.text
     assert "0.0.1" in page.text
+    for t in (0, 2, 20):  # up to the bundle's horizon
+        assert f"sgd_schedule, t = {t} " in page.text or f"sgd_schedule, t = {t}\n" in page.text
 
 
 def test_labels_are_text(finished):
