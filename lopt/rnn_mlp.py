@@ -26,6 +26,7 @@ References:
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -108,64 +109,56 @@ class RNNMLPLopt(LearnedOptimizer):
         Without ``value`` the features of the training loss are zero.
         """
         del num_steps
-        combine = self._combine()
-
-        def init(params: Any) -> RNNMLPState:
-            return RNNMLPState(
-                count=transform.zero_count(),
-                momenta=transform.zeros_like(params, len(DECAYS)),
-                second_moments=transform.zeros_like(params, len(DECAYS)),
-                lstm=per_tensor.zeros(params, 2, self.width),
-                from_mlp=per_tensor.zeros(params, TO_LSTM),
-                from_tensors=jnp.zeros((TO_TENSORS,), jnp.float32),
-                loss=loss_features.init(),
-            )
-
-        def step(
-            grads: Any, state: RNNMLPState, params: Any, value: Float[Array, ""] | None
-        ) -> tuple[Any, RNNMLPState]:
-            grads = per_tensor.clip(grads)
-            params = jax.tree.map(lambda p: p.astype(jnp.float32), params)
-            momenta = _average(state.momenta, grads)
-            squares = _average(state.second_moments, jax.tree.map(jnp.square, grads))
-            loss = loss_features.update(state.loss, value)
-            features = jax.tree.map(_tensor_features, params, grads, momenta, squares)
-            lstm = self._apply_lstm(theta, state, features, loss)
-            to_mlp = per_tensor.apply_layer(theta["to_mlp"], lstm[:, 0])
-            to_tensors = per_tensor.apply_layer(theta["to_tensors"], lstm[:, 0])
-
-            time = per_parameter.time_features(state.count)
-            number = per_tensor.log_size(jnp.float32(len(lstm)))[None]
-
-            def step_leaf(
-                param: jax.Array, grad: jax.Array, m: jax.Array, v: jax.Array, told: jax.Array
-            ) -> tuple[jax.Array, Float[Array, " 16"]]:
-                constants = jnp.concatenate([time, number, _sizes(param), told])
-                net = per_parameter.fold_constants(theta["mlp"], constants)
-                inputs = _mlp_features(param, grad, m, v)
-                change, said = per_parameter.apply_net(net, inputs, param.shape, combine)
-                return change, jax.vmap(per_tensor.mean)(said)
-
-            told = per_tensor.unstack(to_mlp, params)
-            out = jax.tree.map(step_leaf, params, grads, momenta, squares, told)
-            steps, from_mlp = (jax.tree.map(lambda _, x, i=i: x[i], params, out) for i in range(2))
-            return steps, RNNMLPState(
-                count=transform.increment(state.count),
-                momenta=momenta,
-                second_moments=squares,
-                lstm=per_tensor.unstack(lstm, params),
-                from_mlp=from_mlp,
-                from_tensors=jnp.sum(to_tensors, axis=0) / max(len(lstm), 1),
-                loss=loss,
-            )
-
+        step = functools.partial(self._step, theta)
         return transform.make_transformation(
-            "rnn_mlp", init, step, needs_params=True, uses_value=True
+            "rnn_mlp", self._init_state, step, needs_params=True, uses_value=True
         )
 
-    def _combine(self) -> per_parameter.Combine:
-        step = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
-        return lambda *outputs: (step(*outputs[:2]), jnp.stack(outputs[2:]))
+    def _init_state(self, params: Any) -> RNNMLPState:
+        return RNNMLPState(
+            count=transform.zero_count(),
+            momenta=transform.zeros_like(params, len(DECAYS)),
+            second_moments=transform.zeros_like(params, len(DECAYS)),
+            lstm=per_tensor.zeros(params, 2, self.width),
+            from_mlp=per_tensor.zeros(params, TO_LSTM),
+            from_tensors=jnp.zeros((TO_TENSORS,), jnp.float32),
+            loss=loss_features.init(),
+        )
+
+    def _step(
+        self,
+        theta: Theta,
+        grads: Any,
+        state: RNNMLPState,
+        params: Any,
+        value: Float[Array, ""] | None,
+    ) -> tuple[Any, RNNMLPState]:
+        grads = per_tensor.clip(grads)
+        params = jax.tree.map(lambda p: p.astype(jnp.float32), params)
+        momenta = _average(state.momenta, grads)
+        squares = _average(state.second_moments, jax.tree.map(jnp.square, grads))
+        loss = loss_features.update(state.loss, value)
+        features = jax.tree.map(_tensor_features, params, grads, momenta, squares)
+        lstm = self._apply_lstm(theta, state, features, loss)
+
+        to_mlp = per_tensor.apply_layer(theta["to_mlp"], lstm[:, 0])
+        number = per_tensor.log_size(jnp.float32(len(lstm)))[None]
+        constants = jnp.concatenate([per_parameter.time_features(state.count), number])
+        step_leaf = functools.partial(self._step_leaf, theta["mlp"], constants)
+        out = jax.tree.map(
+            step_leaf, params, grads, momenta, squares, per_tensor.unstack(to_mlp, params)
+        )
+        steps, from_mlp = (jax.tree.map(lambda _, x, i=i: x[i], params, out) for i in range(2))
+        to_tensors = per_tensor.apply_layer(theta["to_tensors"], lstm[:, 0])
+        return steps, RNNMLPState(
+            count=transform.increment(state.count),
+            momenta=momenta,
+            second_moments=squares,
+            lstm=per_tensor.unstack(lstm, params),
+            from_mlp=from_mlp,
+            from_tensors=jnp.sum(to_tensors, axis=0) / max(len(lstm), 1),
+            loss=loss,
+        )
 
     def _apply_lstm(
         self, theta: Theta, state: RNNMLPState, features: Any, loss: LossAverages
@@ -179,6 +172,27 @@ class RNNMLPLopt(LearnedOptimizer):
         ]
         old = per_tensor.stack(state.lstm, 2, self.width)
         return per_tensor.apply_lstm(theta["lstm"], jnp.concatenate(rows, axis=1), old)
+
+    def _step_leaf(
+        self,
+        net: per_parameter.Net,
+        constants: Float[Array, " 12"],
+        param: jax.Array,
+        grad: jax.Array,
+        momenta: jax.Array,
+        squares: jax.Array,
+        told: Float[Array, " 17"],
+    ) -> tuple[jax.Array, Float[Array, " 16"]]:
+        """Step of one tensor, and what the MLP says to its LSTM."""
+        to_step = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
+        constants = jnp.concatenate([constants, _sizes(param), told])
+        step, said = per_parameter.apply_net(
+            per_parameter.fold_constants(net, constants),
+            _mlp_features(param, grad, momenta, squares),
+            param.shape,
+            lambda *outputs: (to_step(*outputs[:2]), jnp.stack(outputs[2:])),
+        )
+        return step, jax.vmap(per_tensor.mean)(said)
 
 
 def _average(old: Any, new: Any) -> Any:

@@ -127,55 +127,46 @@ class VeLOLopt(LearnedOptimizer):
                 "velo looks at the progress t / T of the training, but num_steps is None; call "
                 "bind(theta, num_steps=T) with the number of inner steps."
             )
-        combine = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
+        step = functools.partial(self._step, theta, num_steps)
+        return transform.make_transformation(
+            "velo", self._init_state, step, needs_params=True, uses_value=True
+        )
 
-        def init(params: Any) -> VeLOState:
-            return VeLOState(
-                transform.zero_count(),
-                accumulators.init(params),
-                per_tensor.zeros(params, 2, self.width),
-                loss_features.init(),
-            )
+    def _init_state(self, params: Any) -> VeLOState:
+        return VeLOState(
+            transform.zero_count(),
+            accumulators.init(params),
+            per_tensor.zeros(params, 2, self.width),
+            loss_features.init(),
+        )
 
-        def step(
-            grads: Any, state: VeLOState, params: Any, value: Float[Array, ""] | None
-        ) -> tuple[Any, VeLOState]:
-            grads = per_tensor.clip(grads)
-            params = jax.tree.map(lambda p: p.astype(jnp.float32), params)
-            new = accumulators.update(grads, state.accumulators, accumulators.RATES)
-            loss = loss_features.update(state.loss, value)
-            shared = jnp.concatenate(
-                [_progress(state.count, num_steps), loss_features.features(loss)]
-            )
-            features = jax.tree.map(_tensor_features, params, new)
-            lstm = self._apply_lstm(theta, state, features, shared)
-            controls = per_tensor.apply_layer(theta["controls"], lstm[:, 0])
-            mix = MIX_SCALE / math.sqrt(self.bank_size) * controls[:, :-1]
-            nets = jax.tree.map(lambda bank: jnp.tensordot(mix, bank, axes=1), theta["bank"])
+    def _step(
+        self,
+        theta: Theta,
+        num_steps: int,
+        grads: Any,
+        state: VeLOState,
+        params: Any,
+        value: Float[Array, ""] | None,
+    ) -> tuple[Any, VeLOState]:
+        grads = per_tensor.clip(grads)
+        params = jax.tree.map(lambda p: p.astype(jnp.float32), params)
+        new = accumulators.update(grads, state.accumulators, accumulators.RATES)
+        loss = loss_features.update(state.loss, value)
+        shared = jnp.concatenate([_progress(state.count, num_steps), loss_features.features(loss)])
+        features = jax.tree.map(_tensor_features, params, new)
+        lstm = self._apply_lstm(theta, state, features, shared)
 
-            def step_leaf(
-                param: jax.Array, grad: jax.Array, acc: Accumulators, net: Any, rate: jax.Array
-            ) -> jax.Array:
-                inputs = _mlp_features(param, grad, acc)
-                change = per_parameter.apply_net(net, inputs, param.shape, combine)
-                return rate * _rms(param) * change
-
-            steps = jax.tree.map(
-                step_leaf,
-                params,
-                grads,
-                new,
-                per_tensor.unstack(nets, params),
-                per_tensor.unstack(controls[:, -1], params),
-            )
-            return steps, VeLOState(
-                transform.increment(state.count),
-                accumulators.by_field(new, grads),
-                per_tensor.unstack(lstm, params),
-                loss,
-            )
-
-        return transform.make_transformation("velo", init, step, needs_params=True, uses_value=True)
+        controls = per_tensor.apply_layer(theta["controls"], lstm[:, 0])
+        mix = MIX_SCALE / math.sqrt(self.bank_size) * controls[:, :-1]
+        nets = jax.tree.map(lambda bank: jnp.tensordot(mix, bank, axes=1), theta["bank"])
+        told = per_tensor.unstack((nets, controls[:, -1]), params)
+        return jax.tree.map(self._step_leaf, params, grads, new, told), VeLOState(
+            transform.increment(state.count),
+            accumulators.by_field(new, grads),
+            per_tensor.unstack(lstm, params),
+            loss,
+        )
 
     def _apply_lstm(
         self, theta: Theta, state: VeLOState, features: Any, shared: Float[Array, " 12"]
@@ -190,6 +181,19 @@ class VeLOLopt(LearnedOptimizer):
         inputs = inputs + jnp.max(heard, axis=0, keepdims=True, initial=0.0)
         old = per_tensor.stack(state.lstm, 2, self.width)
         return per_tensor.apply_lstm(theta["lstm"], inputs, old)
+
+    def _step_leaf(
+        self,
+        param: jax.Array,
+        grad: jax.Array,
+        acc: Accumulators,
+        told: tuple[per_parameter.Net, Float[Array, ""]],
+    ) -> jax.Array:
+        combine = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
+        net, rate = told
+        inputs = _mlp_features(param, grad, acc)
+        step = per_parameter.apply_net(net, inputs, param.shape, combine)
+        return rate * _rms(param) * step
 
 
 def _cut(layers: list[jax.Array], copies: int) -> per_parameter.Net:

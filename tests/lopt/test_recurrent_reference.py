@@ -101,7 +101,7 @@ class NNAdamTensor:
         features = [*statistics(m), *statistics(v), *statistics(p), *statistics(g)]
         features += [1 if p.ndim == n else -1 for n in (0, 1)]
         h = self.lstm(np.array([*features, *(0.1 * logs)]))
-        self.moved = np.clip(self.moved + 0.1 * layer(self.theta["output"], h), -30, 30)
+        self.moved = np.clip(self.moved + 0.03 * layer(self.theta["output"], h), -30, 30)
         return -lr * (1 + eps) * m / (eps + np.sqrt(v + 1e-10))
 
 
