@@ -142,6 +142,7 @@ def _measure(judged: Judged, best: Judged | None, target: float | None) -> dict[
         "task": judged.setting.label,
         "axis": judged.setting.axis,
         "optimizer": judged.optimizer,
+        "target_optimizer": None if best is None else best.optimizer,
         "steps_to_target": steps,
         **_rounded(numbers),
     }

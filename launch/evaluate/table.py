@@ -30,13 +30,11 @@ def verdicts(summary: Mapping[str, Any]) -> list[str]:
         finite = [x for x in baselines if x["mean_loss"] is not None]
         best = min(finite, key=lambda x: x["mean_loss"]) if finite else None
         learned = [x for x in rows if kinds[x["optimizer"]] == "learned"]
-        lines += [f"{_title(task)}: {_verdict(x, best, summary)}" for x in learned]
+        lines += [f"{_title(task)}: {_verdict(x, best)}" for x in learned]
     return lines
 
 
-def _verdict(
-    row: Mapping[str, Any], best: Mapping[str, Any] | None, summary: Mapping[str, Any]
-) -> str:
+def _verdict(row: Mapping[str, Any], best: Mapping[str, Any] | None) -> str:
     name, loss = row["optimizer"], row["mean_loss"]
     if loss is None:
         return f"{name} diverged"
@@ -46,11 +44,12 @@ def _verdict(
         side = "below" if change < 0 else "above"
         words += f", {abs(change):.1f} % {side} {best['optimizer']} ({best['mean_loss']:.4g})"
     if row["target"] is not None:
-        goal = f"final loss of {' or '.join(summary['reference'])}"
+        goal = f"the final loss of {row['target_optimizer']}"
         if row["steps_to_target"] is None:
-            words += f"; never at the {goal}"
+            words += f"; never at {goal}"
         elif row["speedup"] is not None:
-            words += f"; at the {goal} in 1/{row['speedup']:.2f} of its steps"
+            words += f"; at {goal} {row['speedup']:.2f} x as fast in steps"
+            words += f", {row['speedup_seconds']:.2f} x in time"
     if row["diverged"]:
         words += f"; {100 * row['diverged']:.0f} % of the runs diverged"
     return words
