@@ -31,16 +31,16 @@ def test_initial_nn_adam_is_adam():
 
 @pytest.mark.parametrize("name", ["rnn_mlp", "velo"])
 def test_initial_theta_makes_small_steps_down(name):
-    """On a badly scaled quadratic of two leaves, whatever the draw."""
+    """On a badly scaled quadratic, whatever the draw."""
     rule = lopt.LOPTS[name]()
-    scales = {"w": jnp.logspace(-1, 1, 12).reshape(4, 3), "b": jnp.ones(3)}
+    scales = np.logspace(-1, 1, 12).reshape(4, 3).astype(np.float32)
 
     def loss(params):
-        return sum(jnp.sum(scales[k] * params[k] ** 2) for k in scales)
+        return jnp.sum(scales * params**2)
 
     def train(key):
         tx = rule.bind(rule.init(key), 100)
-        params = jax.tree.map(jnp.ones_like, scales)
+        params = jnp.ones((4, 3))
 
         def body(carry, _):
             params, state = carry
