@@ -1,8 +1,9 @@
 """Saving a meta-trained optimizer with a card that says where it comes from and how it fared."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -40,6 +41,18 @@ def save(
     named = {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
     save_file(named, folder / "theta.safetensors")
     write_json(folder / "card.json", dict(card))
+
+
+def theta_sha256(leaves: Iterable[Any]) -> str:
+    """SHA-256 of a theta, by which commands tell whether they speak of the same one.
+
+    Args:
+        leaves: its arrays in the order of ``jax.tree.leaves``, hashed one after another as float32.
+    """
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        digest.update(np.ascontiguousarray(leaf, dtype=np.float32).tobytes())
+    return digest.hexdigest()
 
 
 def make_card(
@@ -101,24 +114,32 @@ def compared(rows: Iterable[Mapping[str, Any]], held_out: Collection[str]) -> li
     ]
 
 
-def evaluated(summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """An evaluation of one learned optimizer, for its card.
+class Evaluated(NamedTuple):
+    """An evaluation of one learned optimizer, for its card."""
+
+    theta_sha256: str
+    """Of the theta that was judged, see ``theta_sha256``."""
+    rows: list[dict[str, Any]]
+    """This optimizer and the best baseline of every setting."""
+    more: dict[str, Any]
+    """What is said of all settings together, as further entries of the card."""
+
+
+def evaluated(summary: Mapping[str, Any]) -> Evaluated:
+    """What a card takes from an evaluation.
 
     Args:
         summary: content of the evaluation's summary.json.
-
-    Returns:
-        Rows: this optimizer and the best baseline of every setting; and what is said of all
-        settings together, as further entries of the card.
 
     Raises:
         ValueError: it is no evaluation, or not of exactly one learned optimizer.
     """
     if summary.get("kind") != "lopt-evaluation" or summary["format_version"] != 1:
         raise ValueError("it does not say kind = lopt-evaluation and format_version = 1")
-    learned = [entry["name"] for entry in summary["optimizers"] if entry["kind"] == "learned"]
-    if len(learned) != 1:
-        raise ValueError(f"it is of {len(learned)} learned optimizers; evaluate this one alone")
+    entries = [entry for entry in summary["optimizers"] if entry["kind"] == "learned"]
+    if len(entries) != 1:
+        raise ValueError(f"it is of {len(entries)} learned optimizers; evaluate this one alone")
+    learned = [entry["name"] for entry in entries]
     held_out = {(task["label"], task["axis"]): task["held_out"] for task in summary["tasks"]}
     settings: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for measure in summary["measures"]:
@@ -128,7 +149,8 @@ def evaluated(summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[st
         own_and_best = _own_and_best(measures, learned)
         rows += [_evaluated_row(x, learned, held_out[setting]) for x in own_and_best]
     setup = {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]}
-    return rows, {"evaluation_setup": setup, "all_settings": summary["aggregate"]}
+    more = {"evaluation_setup": setup, "all_settings": summary["aggregate"]}
+    return Evaluated(entries[0]["theta_sha256"], rows, more)
 
 
 def _own_and_best(

@@ -27,9 +27,9 @@ Writes the learned optimizer of a run, finished or not, into a new folder: theta
 config.json and a model card (README.md) that is filled from the run. `lopt.load(OUT)` makes an
 Optax optimizer of it.
 
-  --step=N          the checkpoint after meta-step N; by default the newest whole one
-                    (`lopt inspect WORKDIR` lists them)
-  --evaluation=DIR  folder of `lopt evaluate`; its results go into the card
+  --step=N          the checkpoint after meta-step N (`lopt inspect WORKDIR` lists them); by
+                    default the newest whole one, or with --evaluation the one that was evaluated
+  --evaluation=DIR  folder of `lopt evaluate` for this optimizer alone; its results go into the card
   --title, --description   first lines of the card
   --license         of the weights, an SPDX expression such as Apache-2.0 (default) or CC-BY-4.0
 
@@ -91,22 +91,25 @@ def export(
     Args:
         folder: work folder of a run.
         out: folder to write.
-        step: meta-step of the checkpoint; None takes the newest whole one.
+        step: meta-step of the checkpoint; None takes the newest whole one, or the one that was
+            evaluated.
         evaluation: folder of an evaluation of this optimizer.
         given: title, description and license, where they are to be others.
 
     Raises:
         UserError: there is no such checkpoint, it is damaged or not of a learned optimizer, or the
-            evaluation is none of this optimizer.
+            evaluation is of another theta.
         ValueError: what ``lopt.save`` raises.
     """
     # The run may still hold the accelerators, and theta is small.
     jax.config.update("jax_platforms", "cpu")
-    source = find(folder, step)
+    if evaluation is None:
+        source, more = find(folder, step), {}
+        rows = _comparison(folder, source)
+    else:
+        theta_sha256, rows, more = _evaluation(Path(evaluation).expanduser())
+        source = find(folder, step, theta_sha256)
     horizon = meta_train.make_horizon(plain(source.config.estimator.horizon)).max
-    rows, more = _comparison(folder, source), {}
-    if evaluation is not None:
-        rows, more = _evaluation(Path(evaluation).expanduser())
     metadata, meta_step = source.metadata, source.meta_step
     card = bundles.make_card(metadata, horizon, meta_step, source.valid_loss, rows)
     bundles.save(out, source.optimizer, source.theta, {**card, **more, **given})
@@ -115,8 +118,13 @@ def export(
     _point_to_best(folder, source)
 
 
-def find(folder: Path, step: int | None) -> Source:
-    """The checkpoint of a meta-step, or the newest whole one, after all its checksums.
+def find(folder: Path, step: int | None, theta_sha256: str | None = None) -> Source:
+    """The newest whole checkpoint, after all its checksums.
+
+    Args:
+        folder: work folder of a run.
+        step: take that after this meta-step.
+        theta_sha256: take one with this theta, see ``bundles.theta_sha256``.
 
     Raises:
         UserError: see ``export``.
@@ -128,11 +136,21 @@ def find(folder: Path, step: int | None) -> Source:
     if step is not None and step not in numbers:
         kept = ", ".join(map(str, numbers))
         raise errors.UserError(f"{folder} has no checkpoint --step={step}; it has {kept}")
+    others = []
     for number in reversed(numbers) if step is None else [step]:
         try:
-            return _read(store, number)
+            source = _read(store, number)
         except DamagedError as error:
             print(f"checkpoint {store.folder / str(number)} is damaged: {error}")
+            continue
+        if theta_sha256 in (None, bundles.theta_sha256(jax.tree.leaves(source.theta))):
+            return source
+        others.append(str(number))
+    if others:
+        raise errors.UserError(
+            f"--evaluation is of another theta (SHA-256 {theta_sha256}) than {folder} has after "
+            f"meta-step {' or '.join(others)}; evaluate what is to be exported"
+        )
     which = "all checkpoints" if step is None else f"checkpoint {step}"
     raise errors.UserError(f"{which} in {store.folder}: damaged; `lopt inspect {folder}` tells why")
 
@@ -191,8 +209,8 @@ def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:
     return _rows(file, lambda rows: bundles.compared(rows, source.config.comparison.held_out))
 
 
-def _evaluation(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows of an evaluation, and what the card says of all its tasks together."""
+def _evaluation(folder: Path) -> bundles.Evaluated:
+    """What an evaluation says."""
     file = folder / SUMMARY
     if not file.is_file():
         raise errors.UserError(f"--evaluation={folder} holds no {SUMMARY} of `lopt evaluate`")

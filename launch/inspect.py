@@ -1,12 +1,10 @@
 """``lopt inspect``: what a work folder holds, and whether it is whole."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 
 from launch import errors, options, workdir
@@ -51,6 +49,7 @@ def inspect(folder: Path) -> dict[str, Any]:
         UserError: the folder holds no run.
     """
     from checkpoints import DamagedError, Store
+    from launch import bundles
 
     store = Store(folder / workdir.CHECKPOINTS)
     numbers = store.numbers()
@@ -73,7 +72,7 @@ def inspect(folder: Path) -> dict[str, Any]:
         }
         latest = {
             "latest_step": number,
-            "theta_sha256": _sha256(arrays),
+            "theta_sha256": bundles.theta_sha256(_theta(arrays)),
             "versions": step.metadata["versions"],
             "config": step.metadata["config"],
             "meta_loss": step.metadata["records"]["meta_loss"],
@@ -89,12 +88,10 @@ def inspect(folder: Path) -> dict[str, Any]:
     }
 
 
-def _sha256(arrays: dict[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        if name == _THETA or name.startswith(f"{_THETA}/"):
-            digest.update(np.ascontiguousarray(array, dtype=np.float32).tobytes())
-    return digest.hexdigest()
+def _theta(arrays: dict[str, Any]) -> list[Any]:
+    return [
+        array for name, array in arrays.items() if name == _THETA or name.startswith(f"{_THETA}/")
+    ]
 
 
 def _print(folder: Path, report: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """The optimizers of an evaluation: bundles, and baselines from the config."""
 
-import hashlib
 import inspect
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import optax
 
 import lopt
-from launch import errors
+from launch import bundles, errors
 from launch.construct import check_fields
 from meta_train.evaluation import BASELINES, Baseline, Range
 from meta_train.evaluation.baselines import LEARNING_RATE
@@ -43,6 +42,8 @@ class Optimizer(NamedTuple):
     """What decides its training runs, besides hyperparameters, as JSON."""
     card: Mapping[str, Any]
     """Of the bundle."""
+    folder: Path | None
+    """Of the bundle; None of a baseline."""
 
 
 def load_bundles(paths: Sequence[str], taken: Iterable[str] = ()) -> list[Optimizer]:
@@ -69,7 +70,7 @@ def load_bundles(paths: Sequence[str], taken: Iterable[str] = ()) -> list[Optimi
             raise errors.UserError(str(error)) from error
         name = _unused(name, names)
         names.add(name)
-        found.append(_learned(name, bundle))
+        found.append(_learned(name, bundle, path.resolve()))
     return found
 
 
@@ -82,11 +83,8 @@ def make_baselines(entries: Mapping[str, Mapping[str, Any]]) -> list[Optimizer]:
     return [_baseline(label, dict(entry)) for label, entry in entries.items()]
 
 
-def _learned(name: str, bundle: lopt.Bundle) -> Optimizer:
+def _learned(name: str, bundle: lopt.Bundle, folder: Path) -> Optimizer:
     rule, theta = bundle.optimizer, bundle.theta
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(theta):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
     return Optimizer(
         name,
         kind="learned",
@@ -95,8 +93,9 @@ def _learned(name: str, bundle: lopt.Bundle) -> Optimizer:
         theta=theta,
         space={},
         make=lambda theta, _, num_steps: rule.bind(theta, num_steps),
-        identity={"rule": repr(rule), "theta_sha256": digest.hexdigest()},
+        identity={"rule": repr(rule), "theta_sha256": bundles.theta_sha256(jax.tree.leaves(theta))},
         card=bundle.card,
+        folder=folder,
     )
 
 
@@ -123,6 +122,7 @@ def _baseline(label: str, fields: dict[str, Any]) -> Optimizer:
             "space": {name: list(span) for name, span in baseline.space.items()},
         },
         card={},
+        folder=None,
     )
 
 

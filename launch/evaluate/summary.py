@@ -84,7 +84,11 @@ def _of_setting(setting: Setting, order: Sequence[str], judged: Sequence[Judged]
 
 def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
     fields = ("name", "kind", "description", "horizon")
-    return {field: getattr(optimizer, field) for field in fields}
+    found = {field: getattr(optimizer, field) for field in fields}
+    if optimizer.kind == "learned":
+        found["bundle"] = str(optimizer.folder)
+        found["theta_sha256"] = optimizer.identity["theta_sha256"]
+    return found
 
 
 def _setting(setting: Setting) -> dict[str, Any]:

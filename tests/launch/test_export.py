@@ -31,6 +31,14 @@ def config():
     )
 
 
+def theta_after(step):
+    return jax.tree.map(lambda x: x + 0.1 * step, RULE.init(jax.random.key(0)))
+
+
+def sha256_after(step):
+    return bundles.theta_sha256(jax.tree.leaves(theta_after(step)))
+
+
 def metadata_of(step):
     best = min(step, BEST)
     return {
@@ -49,7 +57,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     store = Store(folder / "checkpoints", keep_latest=3)
     for step in STEPS:
-        theta = jax.tree.map(lambda x, step=step: x + 0.1 * step, RULE.init(jax.random.key(0)))
+        theta = theta_after(step)
         tree = {"meta_state": {"theta": theta, "particles": jnp.ones(5)}, "best_theta": theta}
         store.write(step, tree, metadata_of(step), score=0.5 - 0.01 * min(step, BEST))
         if step == BEST:
@@ -239,7 +247,7 @@ def summary():
         "num_steps": 100,
         "num_seeds": 5,
         "optimizers": [
-            {"name": "mine", "kind": "learned"},
+            {"name": "mine", "kind": "learned", "theta_sha256": sha256_after(BEST)},
             {"name": "adam", "kind": "baseline"},
             {"name": "lion", "kind": "baseline"},
         ],
@@ -254,7 +262,9 @@ def summary():
 
 def test_evaluation(finished, tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(summary()))
-    card = export(finished, tmp_path / "out", f"--evaluation={tmp_path}").card
+    bundle = export(finished, tmp_path / "out", f"--evaluation={tmp_path}")
+    assert_is_theta(bundle, finished, BEST)
+    card = bundle.card
     found = [(r["task"], r["axis"], r["optimizer"], r["held_out"]) for r in card["evaluation"]]
     assert found == [
         ("a", "", "learned", False),
@@ -266,6 +276,24 @@ def test_evaluation(finished, tmp_path):
     assert "In 1 of 2 settings the best baseline has the lower mean loss: b (width x4)." in readme
     assert "Some of its trainings diverged in b (width x4)." in readme
     assert "0.9" in readme[readme.index("## All settings") :]
+
+
+@pytest.mark.parametrize("words", [("--step=2",), ()])
+def test_evaluation_of_another_theta(finished, tmp_path, user_error, words):
+    content = summary()
+    content["optimizers"][0]["theta_sha256"] = sha256_after(2 if not words else BEST)
+    (tmp_path / "summary.json").write_text(json.dumps(content))
+    run = finished
+    if not words:  # the checkpoint that was evaluated is gone
+        run = shutil.copytree(finished, tmp_path / "run")
+        shutil.rmtree(run / "checkpoints" / "2")
+    line = user_error("export", run, tmp_path / "out", f"--evaluation={tmp_path}", *words)
+    assert "another theta" in line
+    assert ("meta-step 2;" if words else "meta-step 6 or 4;") in line
+
+
+def test_inspect_names_the_same_theta(finished):
+    assert inspect(finished)["theta_sha256"] == sha256_after(STEPS[-1])
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from launch import configuration
+import lopt
+from launch import bundles, configuration
 from launch.config_kinds import EVALUATE
 from launch.evaluate import judge, results
 from launch.evaluate.table import verdicts
+from launch.report import build
 from tests.launch.conftest import ROOT
 from tests.launch.evaluate.conftest import SMALL
 
@@ -150,6 +153,24 @@ def test_aggregate_is_over_tasks_and_not_their_changes(finished):
     assert set(summary["profile"]["fractions"]) == {"small", "adam", "fixed"}
     for fractions in summary["profile"]["fractions"].values():
         assert len(fractions) == len(summary["profile"]["taus"])
+
+
+def test_the_bundle_is_named_and_drawn(finished, bundle):
+    folder, summary = finished
+    entry = summary["optimizers"][0]
+    assert entry["bundle"] == str(bundle)
+    theta = lopt.load_bundle(bundle).theta
+    assert entry["theta_sha256"] == bundles.theta_sha256(jax.tree.leaves(theta))
+    assert "sgd_schedule; " in build.make(folder)
+
+
+def test_a_card_takes_it(finished):
+    _, summary = finished
+    found = bundles.evaluated(summary)
+    assert found.theta_sha256 == summary["optimizers"][0]["theta_sha256"]
+    assert [(row["task"], row["axis"]) for row in found.rows[::2]] == [
+        ("bowl", ""), ("bowl", "horizon x2"), ("digits", ""),
+    ]  # fmt: skip
 
 
 def test_there_is_a_verdict_for_every_setting(finished):
