@@ -93,7 +93,9 @@ class ProgressBar:
 
 
 class ProgressLines:
-    """A line at the first record, then at most one every ten seconds, and the last.
+    """A line at the first record and at the first estimate, then one every ten seconds.
+
+    The last record gets a line as well.
 
     Args:
         meta_steps: length of the run.
@@ -102,6 +104,7 @@ class ProgressLines:
     def __init__(self, meta_steps: int) -> None:
         self._meta_steps = meta_steps
         self._next = 0.0
+        self._estimated = False
         self._unprinted: str | None = None
 
     def update(
@@ -111,7 +114,9 @@ class ProgressLines:
         step = f"meta-step {int(record['meta_step'])}/{self._meta_steps}"
         self._unprinted = f"{step}  {describe(record, counts, seconds_left)}"
         now = time.monotonic()
-        if now >= self._next:
+        first_estimate = seconds_left is not None and not self._estimated
+        if now >= self._next or first_estimate:
+            self._estimated = seconds_left is not None
             self._next = now + SECONDS_BETWEEN_LINES
             self._print()
 

@@ -8,7 +8,7 @@ import functools
 import io
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -97,14 +97,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        # Not tempfile's: the permissions are to be those of any file of the user's.
+        unfinished = path.with_name(f".{uuid.uuid4().hex}")
+        with unfinished.open("xb") as file:
             try:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.rename(file.name, path)
+                unfinished.rename(path)
             except BaseException:
-                os.unlink(file.name)
+                unfinished.unlink()
                 raise
     except OSError as error:
         raise errors.RunFailed(

@@ -55,7 +55,7 @@ def curves(
     figure, axes = panels.new(title or kind, "inner step", ylabel)
     means = []
     for optimizer, curve in reversed(found.items()):  # learned ones on top
-        mean, low, high = interval(curve.values)
+        mean, low, high = interval(curve.values, in_logarithm=column != "valid_accuracy")
         axes.fill_between(curve.steps, low, high, color=lines[optimizer].color, alpha=0.14,
                           linewidth=0)  # fmt: skip
         panels.curve(axes, curve.steps, mean, lines[optimizer])
@@ -68,16 +68,26 @@ def curves(
     return panels.finish(figure, name, label)
 
 
-def interval(values: Float[np.ndarray, "seeds points"]) -> tuple[np.ndarray, ...]:
+def interval(
+    values: Float[np.ndarray, "seeds points"], *, in_logarithm: bool = False
+) -> tuple[np.ndarray, ...]:
     """Mean over seeds, and its confidence interval by Student's t.
 
     NaN where a seed is not finite; of a single seed the interval is the mean.
+
+    Args:
+        values: of all seeds.
+        in_logarithm: take the interval as a factor on either side, that of the mean's logarithm to
+            first order, which never reaches 0; for positive values.
     """
     mean, count = values.mean(axis=0), len(values)
     if count < 2:
         return mean, mean, mean
     quantile = stdtrit(count - 1, 0.5 + LEVEL / 2)
     half = quantile * values.std(axis=0, ddof=1) / math.sqrt(count)
+    if in_logarithm and np.all(mean > 0, where=np.isfinite(mean)):
+        factor = np.exp(half / mean)
+        return mean, mean / factor, mean * factor
     return mean, mean - half, mean + half
 
 

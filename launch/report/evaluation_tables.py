@@ -38,7 +38,7 @@ def losses(evaluation: Evaluation, settings: Sequence[Setting]) -> list[Table]:
     final = "Final training loss, over the last twentieth of the steps"
     accuracy = "Final validation accuracy"
     found = (
-        measure(evaluation, settings, "mean_loss", mean, min, error="std_error"),
+        measure(evaluation, settings, "mean_loss", mean, min, tables.brief, error="std_error"),
         measure(evaluation, settings, "final_loss", final, min),
         measure(evaluation, settings, "final_valid_loss", "Final validation loss", min),
         measure(evaluation, settings, "final_valid_accuracy", accuracy, max, tables.percent),

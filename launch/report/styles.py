@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK = (
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY, BROWN, BLACK = (
     "#0072B2",
     "#D55E00",
     "#009E73",
@@ -14,14 +14,15 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK = (
     "#C98500",
     "#4BA3D9",
     "#666666",
+    "#7A4A21",
     "#111111",
 )
-"""Okabe and Ito's palette, its lightest colours darkened until they stand out from white."""
+"""Okabe and Ito's palette and a brown, the lightest darkened until they stand out from white."""
 
 _LEARNED_COLORS = (BLUE, BLACK, PURPLE, GREEN)
-_BASELINE_COLORS = (VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY)
+_BASELINE_COLORS = (VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY, BROWN)
 _BASELINE_DASHES = ((6, 2), (2, 1.5), (7, 2, 1.5, 2), (10, 2.5), (4, 1.5, 1.5, 1.5, 1.5, 1.5))
-"""Five patterns and six colours: the first thirty baselines differ in one or the other."""
+"""Five patterns and seven colours: the first 35 baselines differ in one or the other."""
 
 _SETTINGS: Any = {
     "font.family": "sans-serif",

@@ -33,6 +33,11 @@ def form(value: Any, spec: str = ".4g") -> str:
     return format(value, spec)
 
 
+def brief(value: Any) -> str:
+    """A number whose error is shown beside it."""
+    return form(value, ".3g")
+
+
 def percent(value: Any, spec: str = ".1f") -> str:
     """A fraction as a percentage."""
     return form(100 * value, spec) + " %" if form(value) != ABSENT else ABSENT

@@ -109,8 +109,9 @@ def main(_: list[str]) -> None:
         return
     per_step = 2 * flags.FLAGS.num_pairs * TASKS[flags.FLAGS.task][3]
     alone, apart, together, shares = [], [], [], []
-    for _ in range(_ROUNDS.value):
-        alone += [per_step / result["meta_step"] for result in results_of([start(1, 0, 0, 0)])]
+    for round_ in range(_ROUNDS.value):
+        (result,) = results_of([start(1, 0, round_ % 2, 0)])
+        alone.append(per_step / result["meta_step"])
         results = results_of([start(1, 0, core, 0) for core in range(2)])
         apart.append(sum(per_step / result["meta_step"] for result in results))
         port = free_port()

@@ -37,6 +37,17 @@ def test_lines_first_then_rarely_then_last(capsys, monkeypatch):
     assert all(word in shown[0] for word in WORDS)
 
 
+def test_the_first_estimate_of_the_time_is_shown_at_once(capsys, monkeypatch):
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 1.0)
+    lines = progress.ProgressLines(10)
+    for step, seconds_left in ((1, None), (2, None), (3, 65.2), (4, 60.0)):
+        lines.update({**RECORD, "meta_step": step}, COUNTS, seconds_left)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in shown] == ["1/10", "3/10"]
+    assert shown[0].endswith("? left")
+    assert shown[1].endswith("0:01:05 left")
+
+
 def test_bar_shows_the_same(monkeypatch):
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=160)

@@ -65,6 +65,18 @@ def test_interval_is_that_of_student():
     assert np.isnan([mean[1], low[1], high[1]]).all()
 
 
+def test_interval_in_the_logarithm_is_a_factor_and_above_zero():
+    values = np.asarray([[0.1, 100.0], [1.0, 101.0], [10.0, 102.0]])
+    mean, low, high = evaluation_figures.interval(values, in_logarithm=True)
+    np.testing.assert_allclose(low * high, mean**2)
+    assert (low > 0).all()
+    plain = evaluation_figures.interval(values)
+    assert plain[1][0] < 0
+    np.testing.assert_allclose((low[1], high[1]), (plain[1][1], plain[2][1]), rtol=1e-3)
+    negative = evaluation_figures.interval(values - 5.0, in_logarithm=True)
+    np.testing.assert_allclose(negative[1], plain[1] - 5.0)
+
+
 def test_blocks_hold_every_finite_value():
     values = np.arange(1001.0)
     values[[0, 500]] = math.nan
