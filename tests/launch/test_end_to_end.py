@@ -126,6 +126,7 @@ def test_export_of_a_run(finished, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_module_is_the_same_command(finished, lopt_command, tmp_path):
     folder, _ = finished
     again = lopt_command(

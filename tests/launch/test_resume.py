@@ -158,7 +158,9 @@ def wait_for(folder, meta_step):
     raise AssertionError(f"no meta-step {meta_step} in {folder}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_the_same_command_goes_on(number, undisturbed, tmp_path):
     expected, _ = undisturbed("pes")
     command = (*TINY, f"--workdir={tmp_path}", "--config.checkpoint.every_steps=0")
