@@ -15,6 +15,7 @@ from launch import (
     distributed,
     errors,
     loop,
+    malloc,
     records,
     resume,
     signals,
@@ -66,6 +67,7 @@ def run(
     """
     started = time.monotonic()
     devices.prepare()
+    malloc.one_heap_per_thread()
     cache.enable()
     with signals.listen() as stop, distributed.output_folder(folder) as output:
         experiment = build(config)

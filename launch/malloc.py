@@ -1,0 +1,27 @@
+"""The C library's memory allocator."""
+
+import ctypes
+import os
+import platform
+
+_M_ARENA_MAX = -8
+_MORE_THAN_THREADS = 4096
+
+
+def one_heap_per_thread() -> bool:
+    """Let every thread have a heap of its own; to be called before JAX starts its threads.
+
+    glibc makes eight heaps for each core of the machine; further threads share them. XLA's CPU
+    programs allocate in every operation, so where a computing thread shares the heap that a
+    compiling one has left in pieces, it spends up to a tenth of its time in the search for room.
+    ``MALLOC_ARENA_MAX`` and ``GLIBC_TUNABLES``, glibc's own settings, have the last word;
+    ``MALLOC_ARENA_MAX=8 python tests/benchmarks/scaling.py`` shows what sharing costs.
+
+    Returns:
+        Whether it was done; False as well where the C library is not glibc.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    return ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MORE_THAN_THREADS) == 1
