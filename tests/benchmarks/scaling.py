@@ -1,42 +1,120 @@
 """Weak scaling from one process to two, each on one core with as many particles.
 
-    python tests/benchmarks/scaling.py [--task=mnist_mlp] [--num_pairs=16] [--rounds=5]
+    python tests/benchmarks/scaling.py [--task=mnist_mlp] [--num_pairs=16] [--rounds=15]
 
-Every round measures, one after the other: one process alone; two processes that know nothing of
-each other, which shows what the machine itself loses when both cores work; and two processes that
-share one run with twice the pairs. A rate is that of the median meta-step of a process. Printed are
-medians over rounds: of the rates, and of their ratios to the rate of one process in the same round,
-since the machine's own rate drifts. Also the share of a meta-step that dispatch and collectives
-take: the time of a program with the same arguments and results, and the same sums over processes,
-that does nothing else. The processes have the allocator of a run (launch/malloc.py).
+Four processes are started, two for each core: a pair that knows nothing of each other, and a pair
+that shares one run with twice the pairs of particles. They take turns of a few meta-steps, while
+the others wait: each of the first pair alone; both at once, which shows what the machine itself
+loses when both cores work; then the run. So all of them see the same drift of the machine's rate,
+and a round gives a ratio to the rate of one process. Printed are medians over rounds with
+quartiles, and the share of a meta-step that dispatch and collectives take: the time of a program
+with the same arguments and results, and the same sums over processes, that does nothing else.
 """
 
 import dataclasses
-import json
 import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from absl import app, flags
 
 from launch import malloc
 from tests.benchmarks.meta_step import TASKS, make_trainer
 
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often everything is measured.")
-_META_STEPS = flags.DEFINE_integer("meta_steps", 20, "Timed in each process.")
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "How often everything is measured.")
+_META_STEPS = flags.DEFINE_integer("meta_steps", 4, "In each turn.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "Of one run; makes this process one of them.")
 _PROCESS = flags.DEFINE_integer("process", 0, "Which one.")
 _CORE = flags.DEFINE_integer("core", 0, "Which core it has.")
 _PORT = flags.DEFINE_integer("port", 0, "Where they meet.")
 
 
-def work() -> dict[str, float]:
-    """Seconds of a meta-step, and of one without any work, in this process."""
+class Worker:
+    """A process that takes meta-steps when it is told to."""
+
+    def __init__(self, processes: int, process: int, core: int, port: int = 0) -> None:
+        command = [
+            sys.executable, __file__, *sys.argv[1:], f"--processes={processes}",
+            f"--process={process}", f"--core={core}", f"--port={port}",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def start(self, order: str) -> None:
+        """Give an order: so many meta-steps, or "overhead"."""
+        assert self._process.stdin
+        print(order, file=self._process.stdin, flush=True)
+
+    def seconds(self) -> float:
+        """Of one meta-step, or of one without work, once the order is carried out."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith("seconds "):  # Gloo prints lines of its own
+                return float(line.split()[1])
+        raise SystemExit(f"a worker ended with status {self._process.wait()}")
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+
+
+def seconds_of(workers: Sequence[Worker], order: str) -> list[float]:
+    """What each says after carrying out the order, all at once."""
+    for worker in workers:
+        worker.start(order)
+    return [worker.seconds() for worker in workers]
+
+
+def main(_: list[str]) -> None:
+    if _PROCESSES.value is not None:
+        work()
+        return
+    apart = [Worker(1, 0, core) for core in range(2)]
+    seconds_of(apart, "1")  # first alone: four that compile at once would need four times as long
+    port = free_port()
+    run = [Worker(2, i, i, port) for i in range(2)]
+    seconds_of(run, "1")
+    order, rows = str(_META_STEPS.value), []
+    for _ in range(_ROUNDS.value):
+        alone = [seconds_of([worker], order)[0] for worker in apart]
+        both, shared = seconds_of(apart, order), seconds_of(run, order)
+        rows.append((sum(1 / x for x in alone) / 2, sum(1 / x for x in both), 2 / max(shared)))
+    report(rows, statistics.median(seconds_of(run, "overhead")))
+    for worker in (*apart, *run):
+        worker.close()
+
+
+def report(rows: Sequence[tuple[float, float, float]], overhead: float) -> None:
+    """Print rates, given in meta-steps of one process per second."""
+    per_step = 2 * flags.FLAGS.num_pairs * TASKS[flags.FLAGS.task][3]
+    print(f"task {flags.FLAGS.task}, {flags.FLAGS.num_pairs} pairs per process, one core each")
+    rates = [per_step * statistics.median(column) for column in zip(*rows, strict=True)]
+    print(f"one process                {rates[0]:7.0f} inner steps/s")
+    for column, name in ((1, "two apart"), (2, "two that share a run")):
+        ratios = [100 * row[column] / (2 * row[0]) for row in rows]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(
+            f"{name:26} {rates[column]:7.0f} inner steps/s, {middle:.0f} % of twice that of one "
+            f"(quartiles {low:.0f} and {high:.0f})"
+        )
+    share = 100 * overhead * statistics.median(row[2] / 2 for row in rows)
+    print(f"dispatch and collectives   {share:7.2f} % of a meta-step")
+
+
+def work() -> None:
+    """Carry out orders until the input ends."""
     os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[_CORE.value]])
-    malloc.one_heap_per_thread()
+    malloc.one_heap_per_thread()  # as in a run
     import jax
 
     if _PROCESSES.value > 1:
@@ -52,19 +130,20 @@ def work() -> dict[str, float]:
     )
     trainer = dataclasses.replace(trainer, estimator=estimator, devices=Devices(_PROCESSES.value))
     state = trainer.init(jax.random.key(0))
-    state, records = trainer.step(state)
-    jax.block_until_ready(records)
-    seconds = []
-    for _ in range(_META_STEPS.value):
-        start = time.perf_counter()
-        state, records = trainer.step(state)
-        jax.block_until_ready(records)
-        seconds.append(time.perf_counter() - start)
-    return {"meta_step": statistics.median(seconds), "overhead": overhead(trainer, state)}
+    for order in sys.stdin:
+        if order.strip() == "overhead":
+            seconds, state = seconds_without_work(trainer, state)
+        else:
+            start = time.perf_counter()
+            for _ in range(int(order)):
+                state, records = trainer.step(state)
+                jax.block_until_ready(records)
+            seconds = (time.perf_counter() - start) / int(order)
+        print("seconds", seconds, flush=True)
 
 
-def overhead(trainer, state) -> float:
-    """Seconds of dispatch and of the sums over processes."""
+def seconds_without_work(trainer, state):
+    """Seconds of dispatch and of the sums over processes, and the state."""
     import jax
     import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
@@ -87,55 +166,13 @@ def overhead(trainer, state) -> float:
         state, sums = program(state, sums)
         jax.block_until_ready(sums)
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
-def start(processes: int, process: int, core: int, port: int) -> subprocess.Popen[str]:
-    command = [
-        sys.executable, __file__, *sys.argv[1:], f"--processes={processes}",
-        f"--process={process}", f"--core={core}", f"--port={port}",
-    ]  # fmt: skip
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
-
-def results_of(workers: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
-    outputs = [worker.communicate()[0] for worker in workers]
-    assert not any(worker.returncode for worker in workers)
-    return [json.loads(output.splitlines()[-1]) for output in outputs]
+    return statistics.median(seconds), state
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def main(_: list[str]) -> None:
-    if _PROCESSES.value is not None:
-        print(json.dumps(work()))
-        return
-    per_step = 2 * flags.FLAGS.num_pairs * TASKS[flags.FLAGS.task][3]
-    alone, apart, together, shares = [], [], [], []
-    for round_ in range(_ROUNDS.value):
-        (result,) = results_of([start(1, 0, round_ % 2, 0)])
-        alone.append(per_step / result["meta_step"])
-        results = results_of([start(1, 0, core, 0) for core in range(2)])
-        apart.append(sum(per_step / result["meta_step"] for result in results))
-        port = free_port()
-        results = results_of([start(2, i, i, port) for i in range(2)])
-        together.append(2 * per_step / max(result["meta_step"] for result in results))
-        shares += [result["overhead"] / result["meta_step"] for result in results]
-    print(f"task {flags.FLAGS.task}, {flags.FLAGS.num_pairs} pairs per process, one core each")
-    print(f"one process             {statistics.median(alone):8.0f} inner steps/s")
-    for name, rates in (("two apart", apart), ("two that share a run", together)):
-        ratios = [two / (2 * one) for two, one in zip(rates, alone, strict=True)]
-        shown = " ".join(f"{100 * ratio:.0f}" for ratio in ratios)
-        print(
-            f"{name:23} {statistics.median(rates):8.0f} inner steps/s, "
-            f"{100 * statistics.median(ratios):.0f} % of twice one (by round: {shown})"
-        )
-    print(f"dispatch and collectives {100 * statistics.median(shares):7.2f} % of a meta-step")
 
 
 if __name__ == "__main__":
