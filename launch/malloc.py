@@ -13,9 +13,9 @@ def one_heap_per_thread() -> bool:
 
     glibc makes eight heaps for each core of the machine; further threads share them. XLA's CPU
     programs allocate in every operation, so where a computing thread shares the heap that a
-    compiling one has left in pieces, it spends up to a tenth of its time in the search for room.
-    ``MALLOC_ARENA_MAX`` and ``GLIBC_TUNABLES``, glibc's own settings, have the last word;
-    ``MALLOC_ARENA_MAX=8 python tests/benchmarks/scaling.py`` shows what sharing costs.
+    compiling one has left in pieces, it spends up to a tenth of its time in the search for room
+    (docs/scaling.md). ``MALLOC_ARENA_MAX`` and ``GLIBC_TUNABLES``, glibc's own settings, have the
+    last word.
 
     Returns:
         Whether it was done; False as well where the C library is not glibc.
