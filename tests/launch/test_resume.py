@@ -103,25 +103,23 @@ def event_steps(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, compilation_cache):
-    """The folder of an uninterrupted run of each case, and the seconds it took."""
+    """The folder of an uninterrupted run of each case."""
     done = {}
 
     def run(case):
         if case not in done:
-            folder = tmp_path_factory.mktemp(case)
-            finish(*TINY, *CASES[case], f"--workdir={folder}")  # fills the compilation cache
-            shutil.rmtree(folder)
-            began = time.monotonic()
-            finish(*TINY, *CASES[case], f"--workdir={folder}")
-            done[case] = folder, time.monotonic() - began
+            done[case] = tmp_path_factory.mktemp(case)
+            finish(*TINY, *CASES[case], f"--workdir={done[case]}")
         return done[case]
 
     return run
 
 
-def kill_at_random(case, folder, seconds, kills, seed):
+def kill_at_random(case, folder, kills, seed):
     """Run in ``folder``, killing at random moments, then to the end."""
-    moments = random.Random(seed)
+    began = time.monotonic()
+    finish(*TINY, *CASES[case], f"--workdir={folder}-timed")
+    seconds, moments = time.monotonic() - began, random.Random(seed)
     for _ in range(kills):
         with open(os.devnull, "w") as nowhere:
             process = start(*TINY, *CASES[case], f"--workdir={folder}", stdout=nowhere)
@@ -131,20 +129,29 @@ def kill_at_random(case, folder, seconds, kills, seed):
     return finish(*TINY, *CASES[case], f"--workdir={folder}")
 
 
-@pytest.mark.parametrize(
-    ("case", "kills"),
-    [("pes", 1), *(pytest.param(case, 3, marks=pytest.mark.slow) for case in CASES)],
-)
-def test_killed_runs_end_like_undisturbed_ones(case, kills, undisturbed, tmp_path):
-    expected, seconds = undisturbed(case)
-    kill_at_random(case, tmp_path / "run", seconds, kills, seed=case)
+def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path):
+    expected, command = undisturbed("pes"), (*TINY, f"--workdir={tmp_path}")
+    with open(os.devnull, "w") as nowhere:
+        process = start(*command, stdout=nowhere)
+    wait_for(tmp_path, random.Random("pes").randrange(2, 60, 2))
+    process.kill()
+    process.wait()
+    finish(*command)
+    assert_same_run(tmp_path, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_runs_killed_at_random_end_like_undisturbed_ones(case, undisturbed, tmp_path):
+    expected = undisturbed(case)
+    kill_at_random(case, tmp_path / "run", kills=3, seed=case)
     assert_same_run(tmp_path / "run", expected)
 
 
 @pytest.mark.slow
 def test_twenty_kills(undisturbed, tmp_path):
-    expected, seconds = undisturbed("pes")
-    kill_at_random("pes", tmp_path / "run", seconds, kills=20, seed="twenty")
+    expected = undisturbed("pes")
+    kill_at_random("pes", tmp_path / "run", kills=20, seed="twenty")
     assert_same_run(tmp_path / "run", expected)
 
 
@@ -162,7 +169,7 @@ def wait_for(folder, meta_step):
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
 def test_a_signal_saves_and_the_same_command_goes_on(number, undisturbed, tmp_path):
-    expected, _ = undisturbed("pes")
+    expected = undisturbed("pes")
     command = (*TINY, f"--workdir={tmp_path}", "--config.checkpoint.every_steps=0")
     process = start(*command)
     wait_for(tmp_path, 20)
@@ -214,7 +221,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(undisturbed):
-    return undisturbed("pes")[0]
+    return undisturbed("pes")
 
 
 @pytest.fixture
