@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from types import ModuleType
 
-from launch import errors
+from launch import errors, malloc
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "meta-train": ("launch.meta_train", "meta-train a learned optimizer from a config file"),
@@ -58,11 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> int:
-    """``main`` as a whole process, which ends within seconds of it.
+    """``main`` as a whole process, with settings of its own, which ends within seconds of it.
 
     Where a disk has failed within a save, threads of Orbax wait for each other for minutes, and
     Python would wait for them.
     """
+    malloc.one_heap_per_thread()
     status = main()
     limit = threading.Timer(_SECONDS_TO_END, os._exit, [status])
     limit.daemon = True

@@ -9,7 +9,10 @@ _MORE_THAN_THREADS = 4096
 
 
 def one_heap_per_thread() -> bool:
-    """Let every thread have a heap of its own; to be called before JAX starts its threads.
+    """Let every thread have a heap of its own; to be called first of all in a process.
+
+    Once there are more than eight heaps, as when JAX has joined other processes, glibc takes no
+    other number.
 
     glibc makes eight heaps for each core of the machine; further threads share them. XLA's CPU
     programs allocate in every operation, so where a computing thread shares the heap that a

@@ -15,7 +15,6 @@ from launch import (
     distributed,
     errors,
     loop,
-    malloc,
     records,
     resume,
     signals,
@@ -67,7 +66,6 @@ def run(
     """
     started = time.monotonic()
     devices.prepare()
-    malloc.one_heap_per_thread()
     cache.enable()
     with signals.listen() as stop, distributed.output_folder(folder) as output:
         experiment = build(config)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import joblib
 
-from launch import build, cache, errors, malloc, signals, user_code
+from launch import build, cache, errors, signals, user_code
 from launch.configuration import Config
 from launch.construct import plain
 from launch.evaluate import held_out, identity, results, summary, table
@@ -41,7 +41,6 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
         UserError: a config or a bundle that cannot be used; nothing was written then.
     """
     started = time.monotonic()
-    malloc.one_heap_per_thread()
     cache.enable()
     with signals.listen():
         user_code.import_all(config.imports)

@@ -15,10 +15,13 @@ SHARED = 8 * (os.cpu_count() or 1)
 THREADS = SHARED + 10
 PROGRAM = f"""
 import ctypes, sys, threading
-from launch import malloc
+from launch import cli, malloc
 
 if sys.argv[1] == "call":
     print(malloc.one_heap_per_thread())
+if sys.argv[1] == "command":
+    cli.main = lambda: 0
+    cli.entry()
 libc = ctypes.CDLL(None)
 libc.fopen.restype = ctypes.c_void_p
 libc.malloc.restype = ctypes.c_void_p
@@ -59,6 +62,8 @@ def test_threads_share_few_heaps_by_default_and_none_afterwards(tmp_path):
     done, own = heaps(tmp_path, "call")
     assert done == "True"
     assert int(own) >= THREADS
+    (of_command,) = heaps(tmp_path, "command")
+    assert int(of_command) >= THREADS
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path):
     expected, command = undisturbed("pes"), (*TINY, f"--workdir={tmp_path}")
     with open(os.devnull, "w") as nowhere:
         process = start(*command, stdout=nowhere)
-    wait_for(tmp_path, random.Random("pes").randrange(2, 60, 2))
+    wait_for(tmp_path, 28)
     process.kill()
     process.wait()
     finish(*command)
