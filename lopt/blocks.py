@@ -14,8 +14,10 @@ and a mesh of automatic axis types, so it may be wherever there are several devi
 ``shard_map`` and ``pmap``, where arrays are those of one device (``sharding.max_shards``).
 """
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -29,6 +31,21 @@ CPU_BLOCK = 512
 """Parameters per block on CPU: 32 hidden rows of 512 float32 are 64 KiB."""
 ACCELERATOR_BLOCK = 2**20
 """Parameters per block elsewhere: bounds memory, and is large enough to fill the device."""
+
+_block_size: contextvars.ContextVar[int | None] = contextvars.ContextVar("block_size", default=None)
+
+
+@contextlib.contextmanager
+def block_size(size: int | None) -> Iterator[None]:
+    """Choose the parameters per block of all that is traced within; None: by the platform.
+
+    The results are equal up to rounding; only speed and memory differ.
+    """
+    token = _block_size.set(size)
+    try:
+        yield
+    finally:
+        _block_size.reset(token)
 
 
 def map_parameters(function: Callable[[Any], Any], arrays: Any, shape: tuple[int, ...]) -> Any:
@@ -58,7 +75,8 @@ def as_rows(x: Float[Array, "k ..."], shape: tuple[int, ...]) -> Float[Array, "k
 
 
 def _block() -> int:
-    return CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
+    by_platform = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
+    return _block_size.get() or by_platform
 
 
 def _map_blocks(function: Callable[[Any], Any], rows: Any, size: int) -> Any:

@@ -1,22 +1,75 @@
 """The one place where code for one particle becomes code for all of them."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
+MAPPINGS = ("sequential", "parallel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How many particles, and how many parameters of a tensor, are worked on at once.
+
+    The results are equal up to rounding; only speed and memory differ.
+
+    Args:
+        particles: "sequential", one particle after the other, so that the state of one stays in
+            cache and a ``lax.cond`` skips the branch not taken; "parallel", all at once by
+            ``vmap``; None takes the first on a CPU and the second elsewhere.
+        block_size: parameters of one tensor that a learned optimizer's network sees at once, see
+            ``lopt.blocks``; None takes 512 on a CPU and 2^20 elsewhere.
+
+    Raises:
+        ValueError: for an unknown mapping or a block of no parameters.
+    """
+
+    particles: str | None = None
+    block_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.particles is not None and self.particles not in MAPPINGS:
+            raise ValueError(
+                f"particles = {self.particles!r} must be one of {', '.join(MAPPINGS)}, or None."
+            )
+        size = self.block_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(
+                f"block_size = {size!r} must be a whole number of parameters, at least 1, or None."
+            )
+
+
+_execution = contextvars.ContextVar("execution", default=Execution())
+
+
+@contextlib.contextmanager
+def use(execution: Execution) -> Iterator[None]:
+    """Choose the execution of all that is traced within; compiled programs keep theirs."""
+    token = _execution.set(execution)
+    try:
+        yield
+    finally:
+        _execution.reset(token)
+
+
+def execution() -> Execution:
+    """What the innermost ``use`` chose."""
+    return _execution.get()
+
 
 def map_particles(fn: Callable[..., Any], *xs: Any) -> Any:
-    """Apply ``fn`` to every slice of ``xs`` along their leading axes.
-
-    On a CPU particles run one after the other, so that the state of one stays in cache and a
-    ``lax.cond`` skips the branch not taken; on accelerators all run at once. The results are
-    equal up to rounding.
+    """Apply ``fn`` to every slice of ``xs`` along their leading axes, as ``Execution`` says.
 
     Args:
         fn: function of one particle, or of one pair.
         *xs: its arguments, each with a leading axis added.
     """
-    if jax.default_backend() == "cpu":
+    chosen = execution().particles
+    sequential = chosen == "sequential" if chosen else jax.default_backend() == "cpu"
+    if sequential:
         return jax.lax.map(lambda args: fn(*args), xs)
     return jax.vmap(fn)(*xs)
