@@ -1,8 +1,8 @@
 """Horizons: how many inner steps T an episode has.
 
-A horizon may be constant, random, or scheduled over meta-steps. Besides drawing T, it knows the
-two expectations that make truncated estimates unbiased: E[T] inner steps, and E[ceil(T / K)]
-truncations of K inner steps in an episode.
+A horizon may be constant, random, scheduled over meta-steps, or without end. Besides drawing T, it
+knows the two expectations that make truncated estimates unbiased: E[T] inner steps, and
+E[ceil(T / K)] truncations of K inner steps in an episode.
 """
 
 import abc
@@ -24,7 +24,7 @@ class Horizon(abc.ABC):
     @property
     @abc.abstractmethod
     def max(self) -> int:
-        """The longest possible episode."""
+        """The longest possible episode; ``ENDLESS`` where episodes never end."""
 
     @abc.abstractmethod
     def is_ragged(self, truncation_length: int) -> bool:
@@ -51,6 +51,39 @@ class Horizon(abc.ABC):
         self, truncation_length: int, meta_step: Int[Array, ""]
     ) -> Float[Array, ""] | float:
         """E[ceil(T / K)] at ``meta_step``, in truncations."""
+
+
+ENDLESS = np.iinfo(np.int32).max
+"""T of an episode that never ends, as systems and rules are told it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EndlessHorizon(Horizon):
+    """Episodes never end; J is the loss per inner step of the truncations seen so far."""
+
+    @property
+    def max(self) -> int:
+        return ENDLESS
+
+    def is_ragged(self, truncation_length: int) -> bool:
+        del truncation_length
+        return False
+
+    def sample(self, key: jax.Array, meta_step: Int[Array, ""]) -> Int[Array, ""]:
+        del key, meta_step
+        return jnp.asarray(ENDLESS, jnp.int32)
+
+    def sample_running(self, key: jax.Array, truncation_length: int) -> Int[Array, ""]:
+        del key, truncation_length
+        return jnp.asarray(ENDLESS, jnp.int32)
+
+    def mean(self, meta_step: Int[Array, ""]) -> float:
+        del meta_step
+        return float(ENDLESS)
+
+    def mean_truncations(self, truncation_length: int, meta_step: Int[Array, ""]) -> float:
+        del meta_step
+        return ENDLESS / truncation_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +221,7 @@ class ScheduledHorizon(Horizon):
 
 
 HORIZONS: dict[str, type[Horizon]] = {
+    "endless": EndlessHorizon,
     "constant": ConstantHorizon,
     "log_uniform": LogUniformHorizon,
     "scheduled": ScheduledHorizon,
@@ -195,13 +229,17 @@ HORIZONS: dict[str, type[Horizon]] = {
 
 
 def make_horizon(spec: Any) -> Horizon:
-    """Build a horizon from an int (constant T), a ``Horizon``, or ``{"name": ..., fields}``.
+    """Build a horizon from an int (constant T), None (no end), or ``{"name": ..., fields}``.
+
+    A ``Horizon`` is returned as it is.
 
     Raises:
         ValueError: for an unknown name, wrong fields or impossible lengths.
     """
     if isinstance(spec, Horizon):
         return spec
+    if spec is None:
+        return EndlessHorizon()
     if isinstance(spec, Mapping):
         fields = dict(spec)
         name = fields.pop("name", None)

@@ -1,7 +1,8 @@
 """The meta-gradient of several systems: a weighted sum over all, or over some drawn at random."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -61,67 +62,82 @@ def sample_systems(
     return points[1:] > points[:-1]
 
 
-def weighted_estimate(
-    systems: tuple[UnrolledSystem, ...],
-    key: jax.Array,
-    theta: Theta,
-    states: tuple[EstimatorState, ...],
-    estimator: GradientEstimator,
-    shares: tuple[float, ...],
-    probabilities: tuple[float, ...],
-) -> tuple[Theta, Records, tuple[EstimatorState, ...]]:
-    """One meta-gradient of all systems together, inside a program of one device's particles.
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """The weights of several systems in one meta-gradient.
 
     Args:
-        systems: unrolled systems that share theta.
-        key: of the meta-step.
-        theta: meta-parameters.
-        states: the estimator's state of each system.
-        estimator: estimates every system's meta-gradient.
-        shares: weight of each system; they sum to 1.
-        probabilities: with which each takes part, see ``inclusion_probabilities``.
-
-    Returns:
-        The meta-gradient, records of it ("meta_loss", "grad_norm" and the estimator's metrics) and
-        the next states; the state of a system that does not take part stays.
+        shares: weight of each system in the meta-loss; they sum to 1.
+        probabilities: with which each takes part in a meta-step, see ``inclusion_probabilities``.
     """
-    takes_part = sample_systems(jax.random.fold_in(key, len(systems)), np.asarray(probabilities))
-    estimates, next_states = [], []
-    for i, (system, state) in enumerate(zip(systems, states, strict=True)):
-        estimate = functools.partial(estimator.estimate, system, jax.random.fold_in(key, i), theta)
-        result = (
-            estimate(state) if probabilities[i] == 1 else _where(takes_part[i], estimate, state)
-        )
-        estimates.append(result[0])
-        next_states.append(result[1])
-    present = jnp.asarray(shares) * takes_part
 
-    def total(weights: Array, *values: Array) -> Array:
-        return functools.reduce(jnp.add, [weights[i] * value for i, value in enumerate(values)])
+    shares: tuple[float, ...]
+    probabilities: tuple[float, ...]
 
-    # Divided by its probability a system counts in the mean as if it always took part; what is
-    # shown is the plain average over those that did, which fluctuates less.
-    unbiased = functools.partial(total, present / np.maximum(probabilities, 1e-30))
-    average = functools.partial(total, present / jnp.sum(present))
-    grad = jax.tree.map(unbiased, *[estimate.grad for estimate in estimates])
-    records = {
-        "meta_loss": average(*[estimate.loss for estimate in estimates]),
-        "grad_norm": optax.tree.norm(grad),
-    }
-    for name in estimates[0].metrics:
-        values = [estimate.metrics[name] for estimate in estimates]
-        counts = jnp.issubdtype(values[0].dtype, jnp.integer)
-        records[name] = functools.reduce(jnp.add, values) if counts else average(*values)
-    return grad, records, tuple(next_states)
+    def estimate(
+        self,
+        estimator: GradientEstimator,
+        systems: Sequence[UnrolledSystem],
+        key: jax.Array,
+        theta: Theta,
+        states: tuple[EstimatorState, ...],
+    ) -> tuple[Theta, Records, tuple[EstimatorState, ...]]:
+        """One meta-gradient of all systems together, of one device's particles.
+
+        Args:
+            estimator: estimates every system's meta-gradient.
+            systems: unrolled systems that share theta.
+            key: of the meta-step.
+            theta: meta-parameters.
+            states: the estimator's state of each system.
+
+        Returns:
+            The meta-gradient, records of it ("meta_loss", "grad_norm" and the estimator's
+            metrics) and the next states; the state of a system that does not take part stays.
+        """
+        key_draw = jax.random.fold_in(key, len(systems))
+        takes_part = sample_systems(key_draw, np.asarray(self.probabilities))
+        estimates, next_states = [], []
+        for i, (system, state) in enumerate(zip(systems, states, strict=True)):
+            run = functools.partial(estimator.estimate, system, jax.random.fold_in(key, i), theta)
+            certain = self.probabilities[i] == 1
+            estimate, state = run(state) if certain else _where(takes_part[i], run, state)
+            estimates.append(estimate)
+            next_states.append(state)
+        grad, records = self._combine(estimates, takes_part, estimator.summed_metrics)
+        return grad, records, tuple(next_states)
+
+    def _combine(
+        self, estimates: list[Estimate], takes_part: Bool[Array, " systems"], summed: Sequence[str]
+    ) -> tuple[Theta, Records]:
+        present = jnp.asarray(self.shares) * takes_part
+
+        def total(weights: Array, *values: Array) -> Array:
+            return functools.reduce(jnp.add, [weights[i] * x for i, x in enumerate(values)])
+
+        # Divided by its probability a system counts in the mean as if it always took part; what is
+        # shown is the plain average over those that did, which fluctuates less.
+        unbiased = functools.partial(total, present / np.maximum(self.probabilities, 1e-30))
+        average = functools.partial(total, present / jnp.sum(present))
+        grad = jax.tree.map(unbiased, *[estimate.grad for estimate in estimates])
+        records = {
+            "meta_loss": average(*[estimate.loss for estimate in estimates]),
+            "grad_norm": optax.tree.norm(grad),
+        }
+        for name in estimates[0].metrics:
+            values = [estimate.metrics[name] for estimate in estimates]
+            adds_up = name in summed
+            records[name] = functools.reduce(jnp.add, values) if adds_up else average(*values)
+        return grad, records
 
 
 def _where(
-    takes_part: Array, estimate: Callable[..., Any], state: EstimatorState
+    takes_part: Array, run: Callable[..., Any], state: EstimatorState
 ) -> tuple[Estimate, EstimatorState]:
-    """``estimate(state)``; a system that does not take part adds nothing and stays as it is."""
+    """``run(state)``; a system that does not take part adds nothing and stays as it is."""
 
     def stay(state: EstimatorState) -> tuple[Estimate, EstimatorState]:
-        nothing = jax.eval_shape(estimate, state)[0]
+        nothing = jax.eval_shape(run, state)[0]
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing), state
 
-    return jax.lax.cond(takes_part, estimate, stay, state)
+    return jax.lax.cond(takes_part, run, stay, state)

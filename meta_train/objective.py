@@ -16,8 +16,10 @@ class MetaObjective:
     Args:
         kind: "mean", the mean of the inner losses over the episode, or "final", the inner loss
             after the last step. The latter is written as a sum over steps, T (L_t - L_{t-1})
-            with L_0 = 0 [1, eq. 6], so that truncated estimators work on it too; its L_t is
-            measured on one batch per episode, so that the batch's noise cancels.
+            with T of the episode and L_0 = 0 [1, eq. 6], so that truncated estimators work on it
+            too; its L_t is measured on one batch per episode, so that the batch's noise cancels.
+            Where T is random, the estimator's ``mean_over = "episodes"`` makes J the mean of the
+            last losses; "steps" weighs them by T.
         split: "train", for "mean" the loss of each training batch before the step taken on it,
             which costs nothing; or "valid", the loss on validation data after the step.
         clip: bound on an inner loss, as a multiple of the loss at initialisation (where that is

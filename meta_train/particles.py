@@ -43,7 +43,7 @@ class Execution:
             )
 
 
-_execution = contextvars.ContextVar("execution", default=Execution())
+_execution: contextvars.ContextVar[Execution] = contextvars.ContextVar("execution")
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def use(execution: Execution) -> Iterator[None]:
 
 def execution() -> Execution:
     """What the innermost ``use`` chose."""
-    return _execution.get()
+    return _execution.get(Execution())
 
 
 def map_particles(fn: Callable[..., Any], *xs: Any) -> Any:

@@ -9,22 +9,27 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
-from meta_train.mixture import Records, inclusion_probabilities, weighted_estimate
+from meta_train.mixture import Mixture, Records, inclusion_probabilities
 from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
+from meta_train.particles import Execution, use
 from meta_train.types import GradientEstimator, MetaState, Theta, UnrolledSystem
 
 _SPLIT: Any = SPLIT
 _WHOLE: Any = REPLICATED
+_static = functools.partial(flax.struct.field, pytree_node=False)
 _STATE_SPECS = MetaState(_WHOLE, _WHOLE, _WHOLE, _WHOLE, estimator_states=_SPLIT)
 
 
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class MetaTrainer:
     """Meta-training of one theta on one or several systems.
+
+    It is a pytree whose leaves are the systems' data; all else is static.
 
     Args:
         systems: unrolled systems that share theta.
@@ -41,6 +46,7 @@ class MetaTrainer:
             all. A system is drawn with a probability in proportion to its weight (at most 1), and
             its meta-gradient divided by that: the expectation is that of taking all, at a larger
             variance. The others keep their particles as they are.
+        execution: how many particles, and parameters of a tensor, are worked on at once.
 
     Raises:
         ValueError: for no systems, more of them per meta-step than have a weight, a
@@ -54,15 +60,19 @@ class MetaTrainer:
     """
 
     systems: Sequence[UnrolledSystem]
-    estimator: GradientEstimator
-    meta_optimizer: optax.GradientTransformation
-    weights: Sequence[float] | None = None
-    steps_per_dispatch: int = 1
-    devices: Devices = ONE_DEVICE
-    max_grad_norm: float = math.inf
-    systems_per_step: int | None = None
+    estimator: GradientEstimator = _static()
+    meta_optimizer: optax.GradientTransformation = _static()
+    weights: Sequence[float] | None = _static(default=None)
+    steps_per_dispatch: int = _static(default=1)
+    devices: Devices = _static(default=ONE_DEVICE)
+    max_grad_norm: float = _static(default=math.inf)
+    systems_per_step: int | None = _static(default=None)
+    execution: Execution = _static(default=Execution())
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "systems", tuple(self.systems))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(self.weights))
         if not self.systems:
             raise ValueError("MetaTrainer needs at least one system.")
         if self.steps_per_dispatch < 1:
@@ -103,20 +113,12 @@ class MetaTrainer:
             key: typed PRNG key of the whole run.
             theta: initial meta-parameters; None asks the first system for them.
         """
-        state = _init(
-            tuple(self.systems), key, theta, self.estimator, self.meta_optimizer, self.devices
-        )
-        return self.place(state)
+        return self.place(self._init(key, theta))
 
     def abstract_state(self, theta: Theta | None = None) -> MetaState:
         """Shapes, dtypes and devices of what ``init`` returns, without computing it."""
-        init = functools.partial(
-            _init,
-            estimator=self.estimator,
-            meta_optimizer=self.meta_optimizer,
-            devices=ONE_DEVICE,
-        )
-        state = jax.eval_shape(init, tuple(self.systems), jax.random.key(0), theta)
+        alone = dataclasses.replace(self, devices=ONE_DEVICE)
+        state = jax.eval_shape(alone._init, jax.random.key(0), theta)
         return self.devices.abstract(state, _STATE_SPECS)
 
     def place(self, state: MetaState) -> MetaState:
@@ -133,7 +135,8 @@ class MetaTrainer:
             Memory that ``step`` takes on each device, in bytes: state, data and temporaries; 0
             where the platform does not tell.
         """
-        compiled = _steps.lower(*self._arguments(self.abstract_state(theta))).compile()
+        steps = type(self)._steps
+        compiled = steps.lower(self._placed, self.abstract_state(theta)).compile()
         memory = compiled.memory_analysis()
         if memory is None:
             return 0
@@ -146,114 +149,68 @@ class MetaTrainer:
         Returns:
             The next state, and records with a leading axis ``steps_per_dispatch``: "meta_loss",
             "grad_norm", "skipped" (1 where the meta-step changed nothing, see ``max_grad_norm``),
-            and the estimator's metrics (summed over systems where they count
-            something, else averaged with the systems' weights).
+            and the estimator's metrics (its ``summed_metrics`` summed over systems, the others
+            averaged with the systems' weights).
         """
-        return _steps(*self._arguments(state))
-
-    def _arguments(self, state: MetaState) -> tuple[Any, ...]:
-        return (
-            self._placed_systems,
-            state,
-            self.estimator,
-            self.meta_optimizer,
-            self.shares,
-            self.probabilities,
-            self.steps_per_dispatch,
-            self.devices,
-            self.max_grad_norm,
-        )
+        return self._placed._steps(state)
 
     @functools.cached_property
-    def _placed_systems(self) -> tuple[UnrolledSystem, ...]:
-        """The systems with their data on every device."""
-        return self.devices.place(tuple(self.systems))
+    def _placed(self) -> "MetaTrainer":
+        """The same with the systems' data on every device."""
+        return dataclasses.replace(self, systems=self.devices.place(self.systems))
 
+    @functools.cached_property
+    def _mixture(self) -> Mixture:
+        return Mixture(self.shares, self.probabilities)
 
-@functools.partial(jax.jit, static_argnames=("estimator", "meta_optimizer", "devices"))
-def _init(
-    systems: tuple[UnrolledSystem, ...],
-    key: jax.Array,
-    theta: Theta | None,
-    estimator: GradientEstimator,
-    meta_optimizer: optax.GradientTransformation,
-    devices: Devices,
-) -> MetaState:
-    key_theta, key_run, key_estimators = jax.random.split(key, 3)
-    if theta is None:
-        theta = systems[0].init_theta(key_theta)
-    states = tuple(
-        estimator.init(system, jax.random.fold_in(key_estimators, i), theta)
-        for i, system in enumerate(systems)
-    )
-    # A copy, so that donating the state at the first step leaves the caller's theta alone.
-    theta = jax.tree.map(jnp.copy, theta)
-    assert theta is not None
-    meta_opt_state = meta_optimizer.init(theta)
-    state = MetaState(jnp.zeros((), jnp.int32), key_run, theta, meta_opt_state, states)
-    return devices.constrain(state, _STATE_SPECS)
+    @jax.jit
+    def _init(self, key: jax.Array, theta: Theta | None) -> MetaState:
+        key_theta, key_run, key_estimators = jax.random.split(key, 3)
+        if theta is None:
+            theta = self.systems[0].init_theta(key_theta)
+        with use(self.execution):
+            states = tuple(
+                self.estimator.init(system, jax.random.fold_in(key_estimators, i), theta)
+                for i, system in enumerate(self.systems)
+            )
+        # A copy, so that donating the state at the first step leaves the caller's theta alone.
+        theta = jax.tree.map(jnp.copy, theta)
+        assert theta is not None
+        meta_opt_state = self.meta_optimizer.init(theta)
+        state = MetaState(jnp.zeros((), jnp.int32), key_run, theta, meta_opt_state, states)
+        return self.devices.constrain(state, _STATE_SPECS)
 
+    @functools.partial(jax.jit, donate_argnames=("state",))
+    def _steps(self, state: MetaState) -> tuple[MetaState, Records]:
+        def steps(trainer: MetaTrainer, state: MetaState) -> tuple[MetaState, Records]:
+            return jax.lax.scan(
+                lambda state, _: trainer._step(state), state, length=self.steps_per_dispatch
+            )
 
-@functools.partial(
-    jax.jit,
-    static_argnames=(
-        "estimator",
-        "meta_optimizer",
-        "shares",
-        "probabilities",
-        "num_steps",
-        "devices",
-        "max_grad_norm",
-    ),
-    donate_argnames=("state",),
-)
-def _steps(
-    systems: tuple[UnrolledSystem, ...],
-    state: MetaState,
-    estimator: GradientEstimator,
-    meta_optimizer: optax.GradientTransformation,
-    shares: tuple[float, ...],
-    probabilities: tuple[float, ...],
-    num_steps: int,
-    devices: Devices,
-    max_grad_norm: float,
-) -> tuple[MetaState, Records]:
-    def steps(systems: tuple[UnrolledSystem, ...], state: MetaState) -> tuple[MetaState, Records]:
-        take_step = functools.partial(
-            _step, systems, estimator, meta_optimizer, shares, probabilities, max_grad_norm
+        mapped = map_over_devices(
+            steps,
+            self.devices,
+            in_specs=(REPLICATED, _STATE_SPECS),
+            out_specs=(_STATE_SPECS, REPLICATED),
         )
-        return jax.lax.scan(lambda state, _: take_step(state), state, length=num_steps)
+        with use(self.execution):
+            return mapped(self, state)
 
-    mapped = map_over_devices(
-        steps,
-        devices,
-        in_specs=(REPLICATED, _STATE_SPECS),
-        out_specs=(_STATE_SPECS, REPLICATED),
-    )
-    return mapped(systems, state)
-
-
-def _step(
-    systems: tuple[UnrolledSystem, ...],
-    estimator: GradientEstimator,
-    meta_optimizer: optax.GradientTransformation,
-    shares: tuple[float, ...],
-    probabilities: tuple[float, ...],
-    max_grad_norm: float,
-    state: MetaState,
-) -> tuple[MetaState, Records]:
-    """One meta-step, with the particles of one device."""
-    key = jax.random.fold_in(state.key, state.meta_step)
-    grad, records, estimator_states = weighted_estimate(
-        systems, key, state.theta, state.estimator_states, estimator, shares, probabilities
-    )
-    updates, meta_opt_state = meta_optimizer.update(grad, state.meta_opt_state, state.theta)
-    updated = (optax.apply_updates(state.theta, updates), meta_opt_state)
-    good = jnp.isfinite(records["meta_loss"]) & (records["grad_norm"] <= max_grad_norm)
-    good &= jnp.isfinite(records["grad_norm"])
-    theta, meta_opt_state = jax.tree.map(
-        lambda new, old: jnp.where(good, new, old), updated, (state.theta, state.meta_opt_state)
-    )
-    records["skipped"] = (~good).astype(jnp.int32)
-    next_state = MetaState(state.meta_step + 1, state.key, theta, meta_opt_state, estimator_states)
-    return next_state, records
+    def _step(self, state: MetaState) -> tuple[MetaState, Records]:
+        """One meta-step, with the particles of one device."""
+        key = jax.random.fold_in(state.key, state.meta_step)
+        grad, records, estimator_states = self._mixture.estimate(
+            self.estimator, self.systems, key, state.theta, state.estimator_states
+        )
+        updates, meta_opt_state = self.meta_optimizer.update(
+            grad, state.meta_opt_state, state.theta
+        )
+        updated = (optax.apply_updates(state.theta, updates), meta_opt_state)
+        good = jnp.isfinite(records["meta_loss"]) & (records["grad_norm"] <= self.max_grad_norm)
+        good &= jnp.isfinite(records["grad_norm"])
+        theta, meta_opt_state = jax.tree.map(
+            lambda new, old: jnp.where(good, new, old), updated, (state.theta, state.meta_opt_state)
+        )
+        records["skipped"] = (~good).astype(jnp.int32)
+        meta_step = state.meta_step + 1
+        return MetaState(meta_step, state.key, theta, meta_opt_state, estimator_states), records

@@ -4,16 +4,19 @@ An *unrolled computation graph* is anything with ``state, loss = step(key, theta
 gradient estimator turns one into an estimate of the gradient of its loss with respect to theta
 and knows nothing else of it.
 
-Axes: N particles (N = 2 * num_pairs), K inner steps of one truncation, T inner steps of one
+Axes: N particles, K inner steps of one truncation, T inner steps of one
 episode, P meta-parameters. Code is written for one particle unless a name says otherwise.
 """
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, Int
+
+from meta_train.horizons import Horizon, make_horizon
 
 Theta = Any
 """Meta-parameters: a pytree of float32 arrays."""
@@ -33,8 +36,16 @@ class UnrolledSystem(abc.ABC):
     """
 
     @abc.abstractmethod
-    def init(self, key: jax.Array, theta: Theta) -> State:
-        """State before the first inner step of an episode."""
+    def init(self, key: jax.Array, theta: Theta, horizon: Int[Array, ""]) -> State:
+        """State before the first inner step of an episode.
+
+        Args:
+            key: typed PRNG key of the episode.
+            theta: meta-parameters.
+            horizon: T of this very episode, in inner steps; traced, because episodes differ. The
+                largest int32 where episodes never end. A system that looks at it keeps it in its
+                state.
+        """
 
     @abc.abstractmethod
     def step(self, key: jax.Array, theta: Theta, state: State) -> tuple[State, Float[Array, ""]]:
@@ -63,24 +74,58 @@ class Estimate(NamedTuple):
     """Diagnostics, all scalars; "diverged" counts the particles that were dropped."""
 
 
+@dataclasses.dataclass(frozen=True)
 class GradientEstimator(abc.ABC):
-    """An estimator of dJ/dtheta, J = E[sum_t l_t] / E[T] over episodes of T inner steps.
+    """An estimator of dJ/dtheta; J is the meta-loss per inner step, over episodes of T steps.
 
     Subclasses are frozen dataclasses of hyperparameters, hence hashable; the system is an
     argument and may be any ``UnrolledSystem``.
+
+    Args:
+        horizon: episode length T in inner steps, a ``Horizon``, or None for an episode that never
+            ends.
+        truncation_length: K, inner steps of one truncation; None is the longest T.
+        mean_over: "steps" weighs every inner step alike, J = E[sum_t l_t] / E[T]; "episodes" every
+            episode, J = E[(sum_t l_t) / T]. They differ where T is random. The formulas of the
+            subclasses are those of "steps"; for "episodes" the T of the particle's own episode
+            stands in the place of E[T].
+
+    What most subclasses have besides:
+        num_pairs: antithetic pairs, N = 2 * num_pairs particles.
+        num_particles: N, where particles are independent of each other; None takes 2 * num_pairs,
+            so that the same num_pairs means the same inner steps for every estimator.
+        std: standard deviation sigma of the perturbations, in units of theta.
+        staggered: whether the particles' clocks are spread over the episode from the start. If
+            not, they all begin at t = 0, and a single meta-step sees one part of the episode only.
     """
 
     unbiased: ClassVar[bool]
     """Whether the expectation of one estimate is exactly the gradient of the smoothed J."""
+    summed_metrics: ClassVar[tuple[str, ...]] = ("diverged", "inner_steps")
+    """Metrics that add up over systems; the others are averaged with the systems' weights."""
+
+    horizon: Any
+    truncation_length: int | None = None
+    mean_over: str = dataclasses.field(default="steps", kw_only=True)
 
     @property
-    def num_groups(self) -> int:
-        """Particles or groups of them that may run on different devices; 1: none may.
+    def episodes(self) -> Horizon:
+        """The distribution of T."""
+        return make_horizon(self.horizon)
 
-        Above 1, ``estimate`` meets the groups of one device alone and must reduce over all of
-        them with ``meta_train.parallel.sum_over_devices``.
+    @property
+    def steps_per_truncation(self) -> int:
+        """K, resolved."""
+        return self.truncation_length or self.episodes.max
+
+    @property
+    @abc.abstractmethod
+    def num_groups(self) -> int:
+        """Antithetic pairs, or lone particles: what may run on different devices.
+
+        ``estimate`` meets those of one device alone and must reduce over all of them with
+        ``meta_train.parallel.sum_over_devices``.
         """
-        return 1
 
     @abc.abstractmethod
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> EstimatorState:

@@ -14,25 +14,15 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from meta_train.estimators.antithetic import draw_perturbation
-from meta_train.estimators.base import (
-    Contribution,
-    EpisodeState,
-    EpisodicEstimator,
-    combine,
-    contribution,
-    episode_states,
-    particle_keys,
-)
-from meta_train.particles import map_particles
-from meta_train.types import Estimate, State, Theta, UnrolledSystem
-from meta_train.unroll import Clock, unroll
-
-Carry = tuple[Clock, State]
+from meta_train.checks import check_sizes
+from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.pairs import normal
+from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.unroll import Clock, Step, at, unroll
 
 
 @dataclasses.dataclass(frozen=True)
-class BPTT(EpisodicEstimator):
+class BPTT(GradientEstimator):
     """Automatic differentiation through whole episodes, with rematerialisation.
 
         g = mean over particles of dL(theta + eps) / dtheta / E[T]
@@ -52,63 +42,62 @@ class BPTT(EpisodicEstimator):
     """
 
     unbiased: ClassVar[bool] = True
-    needs_std: ClassVar[bool] = False
 
+    num_pairs: int = 8
     std: float = 0.0
+    num_particles: int | None = dataclasses.field(default=None, kw_only=True)
 
-    @property
-    def steps_per_truncation(self) -> int:
-        return self.truncation_length or math.isqrt(self.episodes.max - 1) + 1
+    def __post_init__(self) -> None:
+        check_sizes(self, takes_zero_std=True, endless=False)
 
     @property
     def num_groups(self) -> int:
-        return 2 * self.num_pairs
+        return self.num_particles or 2 * self.num_pairs
 
-    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> EpisodeState:
-        del system, key, theta
-        return episode_states(self.num_groups)
+    @property
+    def clocks(self) -> Clocks:
+        longest = self.episodes.max
+        return Clocks(self.episodes, longest, self.num_groups, self.mean_over, staggered=False)
+
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
+        del system, theta
+        return self.clocks.start(key, ())
 
     def estimate(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: EpisodeState
-    ) -> tuple[Estimate, EpisodeState]:
-        contributions = map_particles(lambda group: self._episode(system, key, theta, group), state)
-        return combine(contributions, theta), state._replace(meta_step=state.meta_step + 1)
-
-    def _episode(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, group: EpisodeState
-    ) -> Contribution:
-        keys = particle_keys(key, group.global_index)
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
+    ) -> tuple[Estimate, Group]:
         flat, unravel = ravel_pytree(theta)
-        eps = draw_perturbation(keys.perturbation, theta, self.std)
-        start = Clock(jnp.zeros((), jnp.int32), self.episodes.sample(keys.horizon, group.meta_step))
 
-        def loss(flat: Array) -> Array:
-            theta = unravel(flat)
-            state = system.init(keys.init, theta)
-            return self._unroll(system, keys.unroll, theta, state, start)
+        def episode(keys: Keys, clock: Clock, carry: tuple[()]) -> tuple[tuple[()], Array, Array]:
+            def loss(flat: Array) -> Array:
+                theta = unravel(flat)
+                first = system.init(keys.init, theta, clock.horizon)
+                return self._total(at(system, theta), keys.unroll, first, clock)
 
-        total, grad = jax.value_and_grad(loss)(flat + eps)
-        scale = jnp.asarray(1.0 / self.episodes.mean(group.meta_step))
-        return contribution(scale, grad, total[None], start.horizon)
+            eps = normal(keys.perturbation, theta, self.std)
+            total, grad = jax.value_and_grad(loss)(flat + eps)
+            return carry, grad, total[None]
 
-    def _unroll(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: State, start: Clock
-    ) -> Array:
+        return self.clocks.estimate(key, theta, state, episode)
+
+    def _total(self, step: Step, key: jax.Array, state: State, clock: Clock) -> Array:
         """Sum of an episode's losses, storing states at two levels of the unroll only."""
-        length = self.steps_per_truncation
-        stretches = -(-self.episodes.max // length)
-        inner = math.isqrt(stretches - 1) + 1 if stretches > 1 else 1
+        longest = self.episodes.max
+        length = self.truncation_length or math.isqrt(longest - 1) + 1
+        stretches = -(-longest // length)
+        inner = math.isqrt(stretches - 1) + 1
         outer = -(-stretches // inner)
         # Past the end of the longest episode the padding is frozen like any other finished one.
-        ragged = self.ragged or outer * inner * length > self.episodes.max
+        ragged = self.episodes.is_ragged(length) or outer * inner * length > longest
+        clock = Clock(clock.t, clock.horizon, length, ragged)
 
-        def stretch(carry: Carry, _: None) -> tuple[Carry, Array]:
+        def stretch(carry: tuple[Clock, State], _: None) -> tuple[tuple[Clock, State], Array]:
             clock, state = carry
-            state, total = unroll(system, key, theta, state, clock, num_steps=length, ragged=ragged)
-            return (clock.advanced(length), state), total
+            state, total = unroll(step, key, state, clock)
+            return (clock.advanced(), state), total
 
-        def block(carry: Carry, _: None) -> tuple[Carry, Array]:
+        def block(carry: tuple[Clock, State], _: None) -> tuple[tuple[Clock, State], Array]:
             return jax.lax.scan(jax.checkpoint(stretch), carry, length=inner)
 
-        _, totals = jax.lax.scan(jax.checkpoint(block), (start, state), length=outer)
+        _, totals = jax.lax.scan(jax.checkpoint(block), (clock, state), length=outer)
         return jnp.sum(totals)

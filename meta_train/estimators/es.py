@@ -6,38 +6,22 @@
 """
 
 import dataclasses
-import functools
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from meta_train.estimators.antithetic import (
-    antithetic,
-    draw_perturbation,
-    init_states,
-    loss_difference,
-)
-from meta_train.estimators.base import (
-    Contribution,
-    EpisodeState,
-    EpisodicEstimator,
-    combine,
-    contribution,
-    episode_states,
-    particle_keys,
-)
-from meta_train.particles import map_particles
-from meta_train.types import Estimate, State, Theta, UnrolledSystem
-from meta_train.unroll import Clock, unroll
-
-Carry = tuple[Clock, State, Float[Array, "2"]]
+from meta_train.checks import check_sizes
+from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair
+from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
+from meta_train.unroll import Clock, start
 
 
 @dataclasses.dataclass(frozen=True)
-class ES(EpisodicEstimator):
-    """Antithetic evolution strategies; one estimate is one whole episode of every pair.
+class ES(GradientEstimator):
+    """Antithetic evolution strategies: NRES with truncations as long as the episode.
 
         g = mean over pairs of eps (L+ - L-) / (2 sigma^2) / E[T]
 
@@ -48,53 +32,48 @@ class ES(EpisodicEstimator):
 
     Bias: none with respect to E[J(theta + eps)]; none with respect to J where J is quadratic.
     Variance: (P + 1) |g|^2 / num_pairs for linear losses.
-    Cost per meta-step: N T system steps; N states.
+    Cost per meta-step: N T system steps, N = 2 num_pairs; N states.
     """
 
     unbiased: ClassVar[bool] = True
+
+    num_pairs: int = 8
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_sizes(self, endless=False)
 
     @property
     def num_groups(self) -> int:
         return self.num_pairs
 
-    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> EpisodeState:
-        del system, key, theta
-        return episode_states(self.num_groups)
+    @property
+    def clocks(self) -> Clocks:
+        longest = self.episodes.max
+        return Clocks(self.episodes, longest, self.num_pairs, self.mean_over, staggered=False)
+
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
+        del system, theta
+        return self.clocks.start(key, ())
 
     def estimate(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: EpisodeState
-    ) -> tuple[Estimate, EpisodeState]:
-        contributions = map_particles(lambda group: self._episode(system, key, theta, group), state)
-        return combine(contributions, theta), state._replace(meta_step=state.meta_step + 1)
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
+    ) -> tuple[Estimate, Group]:
 
-    def _episode(
-        self, system: UnrolledSystem, key: jax.Array, theta: Theta, group: EpisodeState
-    ) -> Contribution:
-        keys = particle_keys(key, group.global_index)
-        eps = draw_perturbation(keys.perturbation, theta, self.std)
-        thetas = antithetic(theta, eps)
-        horizon = self.episodes.sample(keys.horizon, group.meta_step)
-        length = self.steps_per_truncation
+        def episode(keys: Keys, clock: Clock, carry: tuple[()]) -> tuple[tuple[()], Array, Array]:
+            eps = normal(keys.perturbation, theta, self.std)
 
-        def truncation(carry: Carry) -> Carry:
-            clock, states, total = carry
-            run = functools.partial(
-                unroll,
-                system,
-                keys.unroll,
-                clock=clock,
-                num_steps=length,
-                ragged=self.episodes.is_ragged(length),
+            def truncation(loop: tuple[Clock, Pair, Array]) -> tuple[Clock, Pair, Array]:
+                clock, pair, total = loop
+                pair, losses = unroll_pair(system, keys, theta, eps, clock, pair)
+                return clock.advanced(), pair, total + losses
+
+            first = start(clock.horizon, self.episodes, self.steps_per_truncation)
+            loop = first, blank_pair(system, theta), jnp.zeros(2)
+            _, _, losses = jax.lax.while_loop(
+                lambda loop: loop[0].t < loop[0].horizon, truncation, loop
             )
-            states, losses = map_particles(run, thetas, states)
-            return clock.advanced(length), states, total + losses
+            above, below = losses
+            return carry, eps * (above - below) / (2 * self.std**2), losses
 
-        start = Clock(jnp.zeros((), jnp.int32), horizon)
-        states = init_states(system, keys.init, thetas)
-        clock, _, losses = jax.lax.while_loop(
-            lambda carry: carry[0].t < carry[0].horizon,
-            truncation,
-            (start, states, jnp.zeros((2,))),
-        )
-        coefficient = loss_difference(losses, self.std) / self.episodes.mean(group.meta_step)
-        return contribution(coefficient, eps, losses, clock.t)
+        return self.clocks.estimate(key, theta, state, episode)

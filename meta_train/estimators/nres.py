@@ -9,32 +9,62 @@
 import dataclasses
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
-from meta_train.estimators.antithetic import TruncatedEvolution
+from meta_train.checks import check_sizes
+from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair
+from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
+from meta_train.unroll import Clock
 
 
 @dataclasses.dataclass(frozen=True)
-class NRES(TruncatedEvolution):
+class NRES(GradientEstimator):
     """Evolution strategies from truncations with one perturbation for the whole episode.
 
-        g = C / K * mean over pairs of eps (L+ - L-) / (2 sigma^2),  C = K E[ceil(T/K)] / E[T]
+        g = C / K * mean over pairs of xi (L+ - L-) / (2 sigma^2),  C = K E[ceil(T/K)] / E[T]
 
-    with eps ~ N(0, sigma^2 I) drawn when the episode begins, and L+ and L- the sums of the
-    truncation's live losses at theta + eps and theta - eps.
+    with xi ~ N(0, sigma^2 I) drawn when the episode begins, and L+ and L- the sums of the
+    truncation's live losses at theta + xi and theta - xi.
 
-    Bias: none with respect to E[J(theta + eps)], the objective of full ES; none with respect to
+    Bias: none with respect to E[J(theta + xi)], the objective of full ES; none with respect to
     J itself where J is quadratic. Theta moving within an episode adds a lag.
     Variance: that of full ES, (P + 1) |g|^2 / num_pairs for linear losses, whatever the number of
     truncations; with staggered clocks never above that of PES.
-    Cost per meta-step: N K system steps; N (state + P / 2) floats.
+    Cost per meta-step: N K system steps, N = 2 num_pairs; N (state + P / 2) floats.
     """
 
     unbiased: ClassVar[bool] = True
 
-    def perturb(
-        self, drawn: Float[Array, " P"], starts: Bool[Array, ""], accumulator: Float[Array, " P"]
-    ) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
-        eps = jnp.where(starts, drawn, accumulator)
-        return eps, eps
+    num_pairs: int = 8
+    std: float = 0.01
+    staggered: bool = dataclasses.field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+
+    @property
+    def num_groups(self) -> int:
+        return self.num_pairs
+
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(
+            self.episodes, self.steps_per_truncation, self.num_pairs, self.mean_over, self.staggered
+        )
+
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
+        return self.clocks.start(key, blank_pair(system, theta))
+
+    def estimate(
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
+    ) -> tuple[Estimate, Group]:
+        def truncation(keys: Keys, clock: Clock, pair: Pair) -> tuple[Pair, Array, Array]:
+            xi = jnp.where(clock.starts, normal(keys.perturbation, theta, self.std), pair.xi)
+            pair, losses = unroll_pair(system, keys, theta, xi, clock, pair)
+            above, below = losses
+            return pair._replace(xi=xi), xi * (above - below) / (2 * self.std**2), losses
+
+        return self.clocks.estimate(key, theta, state, truncation)

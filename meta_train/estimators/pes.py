@@ -7,14 +7,19 @@
 import dataclasses
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
-from meta_train.estimators.antithetic import TruncatedEvolution
+from meta_train.checks import check_sizes
+from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair
+from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
+from meta_train.unroll import Clock
 
 
 @dataclasses.dataclass(frozen=True)
-class PES(TruncatedEvolution):
+class PES(GradientEstimator):
     """Unbiased evolution strategies from truncations, by accumulating perturbations.
 
     Each truncation of each pair has its own eps ~ N(0, sigma^2 I), and xi is the sum of the eps
@@ -28,12 +33,39 @@ class PES(TruncatedEvolution):
     none with respect to J itself where J is quadratic. Theta moving within an episode adds a lag.
     Variance: between constant and linear in the number of truncations of an episode, the worse
     the less the gradients of different truncations agree; times P / num_pairs.
-    Cost per meta-step: N K system steps; N (state + P / 2) floats.
+    Cost per meta-step: N K system steps, N = 2 num_pairs; N (state + P / 2) floats.
     """
 
     unbiased: ClassVar[bool] = True
 
-    def perturb(
-        self, drawn: Float[Array, " P"], starts: Bool[Array, ""], accumulator: Float[Array, " P"]
-    ) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
-        return drawn, jnp.where(starts, 0.0, accumulator) + drawn
+    num_pairs: int = 8
+    std: float = 0.01
+    staggered: bool = dataclasses.field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+
+    @property
+    def num_groups(self) -> int:
+        return self.num_pairs
+
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(
+            self.episodes, self.steps_per_truncation, self.num_pairs, self.mean_over, self.staggered
+        )
+
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
+        return self.clocks.start(key, blank_pair(system, theta))
+
+    def estimate(
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
+    ) -> tuple[Estimate, Group]:
+        def truncation(keys: Keys, clock: Clock, pair: Pair) -> tuple[Pair, Array, Array]:
+            eps = normal(keys.perturbation, theta, self.std)
+            xi = jnp.where(clock.starts, 0.0, pair.xi) + eps
+            pair, losses = unroll_pair(system, keys, theta, eps, clock, pair)
+            above, below = losses
+            return pair._replace(xi=xi), xi * (above - below) / (2 * self.std**2), losses
+
+        return self.clocks.estimate(key, theta, state, truncation)

@@ -8,19 +8,18 @@ import dataclasses
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from meta_train.estimators.antithetic import draw_perturbation
-from meta_train.estimators.base import Contribution, ParticleKeys, contribution
-from meta_train.estimators.truncated import TruncatedEstimator
-from meta_train.types import State, Theta, UnrolledSystem
-from meta_train.unroll import Clock, empty_state, unroll
+from meta_train.checks import check_sizes
+from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.pairs import normal
+from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.unroll import Clock, at, empty_state, unroll
 
 
 @dataclasses.dataclass(frozen=True)
-class TruncatedBPTT(TruncatedEstimator):
+class TruncatedBPTT(GradientEstimator):
     """Automatic differentiation through one truncation, its first state held constant.
 
         g = C / K * mean over particles of dL(theta + eps) / dtheta,  C = K E[ceil(T/K)] / E[T]
@@ -36,32 +35,45 @@ class TruncatedBPTT(TruncatedEstimator):
     """
 
     unbiased: ClassVar[bool] = False
-    needs_std: ClassVar[bool] = False
 
+    num_pairs: int = 8
     std: float = 0.0
+    num_particles: int | None = dataclasses.field(default=None, kw_only=True)
+    staggered: bool = dataclasses.field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_sizes(self, takes_zero_std=True)
 
     @property
     def num_groups(self) -> int:
-        return 2 * self.num_pairs
+        return self.num_particles or 2 * self.num_pairs
 
-    def blank(self, system: UnrolledSystem, theta: Theta) -> State:
-        return empty_state(system, theta)
+    @property
+    def clocks(self) -> Clocks:
+        length, count = self.steps_per_truncation, self.num_groups
+        return Clocks(self.episodes, length, count, self.mean_over, self.staggered)
 
-    def truncation(
-        self, system: UnrolledSystem, keys: ParticleKeys, theta: Theta, clock: Clock, carry: State
-    ) -> tuple[State, Contribution]:
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
+        return self.clocks.start(key, empty_state(system, theta))
+
+    def estimate(
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
+    ) -> tuple[Estimate, Group]:
         flat, unravel = ravel_pytree(theta)
-        eps = draw_perturbation(keys.perturbation, theta, self.std)
 
-        def loss(flat: Array) -> tuple[Array, State]:
-            theta = unravel(flat)
-            state = jax.lax.cond(clock.t == 0, lambda: system.init(keys.init, theta), lambda: carry)
-            num_steps, ragged = self.steps_per_truncation, self.ragged
-            state, total = unroll(
-                system, keys.unroll, theta, state, clock, num_steps=num_steps, ragged=ragged
-            )
-            return total, state
+        def truncation(keys: Keys, clock: Clock, state: State) -> tuple[State, Array, Array]:
+            def loss(flat: Array) -> tuple[Array, State]:
+                theta = unravel(flat)
+                first = jax.lax.cond(
+                    clock.starts,
+                    lambda: system.init(keys.init, theta, clock.horizon),
+                    lambda: state,
+                )
+                last, total = unroll(at(system, theta), keys.unroll, first, clock)
+                return total, last
 
-        (total, state), grad = jax.value_and_grad(loss, has_aux=True)(flat + eps)
-        live_steps = clock.advanced(self.steps_per_truncation).t - clock.t
-        return state, contribution(jnp.ones(()), grad, total[None], live_steps)
+            eps = normal(keys.perturbation, theta, self.std)
+            (total, last), grad = jax.value_and_grad(loss, has_aux=True)(flat + eps)
+            return last, grad, total[None]
+
+        return self.clocks.estimate(key, theta, state, truncation)

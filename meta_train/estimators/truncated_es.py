@@ -8,19 +8,18 @@ import dataclasses
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from meta_train.estimators.antithetic import antithetic, draw_perturbation, loss_difference
-from meta_train.estimators.base import Contribution, ParticleKeys, contribution
-from meta_train.estimators.truncated import TruncatedEstimator
+from meta_train.checks import check_sizes
+from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.pairs import antithetic, normal
 from meta_train.particles import map_particles
-from meta_train.types import State, Theta, UnrolledSystem
-from meta_train.unroll import Clock, empty_state, unroll
+from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.unroll import Clock, at, empty_state, unroll
 
 
 @dataclasses.dataclass(frozen=True)
-class TruncatedES(TruncatedEstimator):
+class TruncatedES(GradientEstimator):
     """Evolution strategies that look no further back than one truncation.
 
         g = C / K * mean over pairs of eps (L+ - L-) / (2 sigma^2),  C = K E[ceil(T/K)] / E[T]
@@ -31,33 +30,48 @@ class TruncatedES(TruncatedEstimator):
     Bias: the influence of theta through earlier truncations, and through the initial state, is
     missing (short-horizon bias).
     Variance: (P + 1) |g|^2 / num_pairs for linear losses.
-    Cost per meta-step: 3/2 N K system steps, of which N K enter the estimate (and the metric
-    "inner_steps"); N / 2 states kept, N at work.
+    Cost per meta-step: 3/2 N K system steps, N = 2 num_pairs, of which N K enter the estimate (and
+    the metric "inner_steps"); N / 2 states kept, N at work.
     """
 
     unbiased: ClassVar[bool] = False
+
+    num_pairs: int = 8
+    std: float = 0.01
+    staggered: bool = dataclasses.field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @property
     def num_groups(self) -> int:
         return self.num_pairs
 
-    def blank(self, system: UnrolledSystem, theta: Theta) -> State:
-        return empty_state(system, theta)
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(
+            self.episodes, self.steps_per_truncation, self.num_pairs, self.mean_over, self.staggered
+        )
 
-    def truncation(
-        self, system: UnrolledSystem, keys: ParticleKeys, theta: Theta, clock: Clock, carry: State
-    ) -> tuple[State, Contribution]:
-        state = jax.lax.cond(clock.t == 0, lambda: system.init(keys.init, theta), lambda: carry)
+    def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
+        return self.clocks.start(key, empty_state(system, theta))
 
-        def run(theta: Theta) -> tuple[State, Array]:
-            num_steps, ragged = self.steps_per_truncation, self.ragged
-            return unroll(
-                system, keys.unroll, theta, state, clock, num_steps=num_steps, ragged=ragged
+    def estimate(
+        self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
+    ) -> tuple[Estimate, Group]:
+        def truncation(keys: Keys, clock: Clock, mean: State) -> tuple[State, Array, Array]:
+            def run(theta: Theta) -> tuple[State, Array]:
+                return unroll(at(system, theta), keys.unroll, mean, clock)
+
+            mean = jax.lax.cond(
+                clock.starts,
+                lambda: system.init(keys.init, theta, clock.horizon),
+                lambda: mean,
             )
+            eps = normal(keys.perturbation, theta, self.std)
+            _, losses = map_particles(run, antithetic(theta, eps))
+            above, below = losses
+            mean, _ = run(theta)
+            return mean, eps * (above - below) / (2 * self.std**2), losses
 
-        eps = draw_perturbation(keys.perturbation, theta, self.std)
-        _, losses = map_particles(run, antithetic(theta, eps))
-        state, loss = run(theta)
-        live_steps = clock.advanced(self.steps_per_truncation).t - clock.t
-        result = contribution(loss_difference(losses, self.std), eps, losses, live_steps)
-        return state, result._replace(healthy=result.healthy & jnp.isfinite(loss))
+        return self.clocks.estimate(key, theta, state, truncation)

@@ -11,7 +11,7 @@ from meta_train.evaluation.seeds import map_seeds
 from meta_train.horizons import Horizon
 from meta_train.parallel import ONE_DEVICE, Devices
 from meta_train.types import Theta, UnrolledSystem
-from meta_train.unroll import Clock, unroll
+from meta_train.unroll import at, start, unroll
 
 
 def meta_validate(
@@ -22,6 +22,7 @@ def meta_validate(
     key: jax.Array,
     num_seeds: int,
     devices: Devices = ONE_DEVICE,
+    mean_over: str = "steps",
 ) -> float:
     """J(theta) without perturbation: loss per inner step over whole episodes.
 
@@ -34,15 +35,18 @@ def meta_validate(
             thetas alone.
         num_seeds: episodes per system.
         devices: over which the episodes are split.
+        mean_over: "steps" or "episodes", see ``GradientEstimator``.
 
     Returns:
         The weighted mean over systems; not finite where an episode diverged.
     """
     arrays = devices.place((tuple(systems), theta, key))
-    return float(_meta_validate(*arrays, tuple(weights), horizon, num_seeds, devices))
+    return float(_meta_validate(*arrays, tuple(weights), horizon, num_seeds, devices, mean_over))
 
 
-@functools.partial(jax.jit, static_argnames=("weights", "horizon", "num_seeds", "devices"))
+@functools.partial(
+    jax.jit, static_argnames=("weights", "horizon", "num_seeds", "devices", "mean_over")
+)
 def _meta_validate(
     systems: tuple[UnrolledSystem, ...],
     theta: Theta,
@@ -51,21 +55,22 @@ def _meta_validate(
     horizon: Horizon,
     num_seeds: int,
     devices: Devices,
+    mean_over: str,
 ) -> Array:
     def episode(system: UnrolledSystem, theta: Theta, key: jax.Array) -> tuple[Array, Array]:
         key_init, key_unroll, key_horizon = jax.random.split(key, 3)
         length = horizon.sample(key_horizon, jnp.zeros((), jnp.int32))
-        clock = Clock(jnp.zeros((), jnp.int32), length)
-        state = system.init(key_init, theta)
-        ragged = horizon.is_ragged(horizon.max)
-        _, total = unroll(
-            system, key_unroll, theta, state, clock, num_steps=horizon.max, ragged=ragged
-        )
+        clock = start(length, horizon, horizon.max)
+        state = system.init(key_init, theta, length)
+        _, total = unroll(at(system, theta), key_unroll, state, clock)
         return total, length
 
     value = jnp.zeros(())
     for i, (system, weight) in enumerate(zip(systems, weights, strict=True)):
         keys = jax.random.split(jax.random.fold_in(key, i), num_seeds)
         totals, lengths = map_seeds(episode, devices, system, theta, keys)
-        value += weight * jnp.sum(totals) / jnp.sum(lengths)
+        if mean_over == "episodes":
+            value += weight * jnp.mean(totals / lengths)
+        else:
+            value += weight * jnp.sum(totals) / jnp.sum(lengths)
     return value

@@ -10,10 +10,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lopt.base import LearnedOptimizer
+from lopt.blocks import block_size
 from meta_train.objective import MetaObjective
+from meta_train.particles import execution
 from meta_train.types import Theta, UnrolledSystem
 from tasks.base import Task
 
@@ -25,6 +27,8 @@ class LoptState(NamedTuple):
     opt_state: Any
     cfg: Any
     """The sampled member of the task family."""
+    horizon: Int[Array, ""]
+    """T of this run, in inner steps, with which the optimizer is bound."""
     key_eval: jax.Array
     """Gives the batches on which the episode is judged, where one batch serves all of it."""
     first_loss: Float[Array, ""]
@@ -41,32 +45,22 @@ class LoptSystem(UnrolledSystem):
         learned_optimizer: what is meta-trained.
         task: the inner problem; its data are leaves of this pytree.
         objective: what an inner step contributes to the meta-loss.
-        num_steps: horizon T that the optimizer is bound with (the longest one where T is
-            random), also the factor of the "final" objective; None for rules without a horizon.
-
-    Raises:
-        ValueError: for the "final" objective without ``num_steps``.
     """
 
     learned_optimizer: LearnedOptimizer = flax.struct.field(pytree_node=False)
     task: Task
     objective: MetaObjective = flax.struct.field(pytree_node=False, default=MetaObjective())
-    num_steps: int | None = flax.struct.field(pytree_node=False, default=None)
-
-    def __post_init__(self) -> None:
-        if self.objective.kind == "final" and self.num_steps is None:
-            raise ValueError('objective.kind = "final" needs num_steps, the horizon T.')
 
     def init_theta(self, key: jax.Array) -> Theta:
         return self.learned_optimizer.init(key)
 
-    def init(self, key: jax.Array, theta: Theta) -> LoptState:
+    def init(self, key: jax.Array, theta: Theta, horizon: Int[Array, ""]) -> LoptState:
         key_cfg, key_params, key_eval, key_first = jax.random.split(key, 4)
         cfg = self.task.sample(key_cfg)
         params = self.task.init(key_params, cfg)
-        opt_state = self.learned_optimizer.bind(theta, self.num_steps).init(params)
+        opt_state = self.learned_optimizer.bind(theta, horizon).init(params)
         first_loss = self._judge(key_first, cfg, params)
-        return LoptState(params, opt_state, cfg, key_eval, first_loss, jnp.zeros(()))
+        return LoptState(params, opt_state, cfg, horizon, key_eval, first_loss, jnp.zeros(()))
 
     def step(
         self, key: jax.Array, theta: Theta, state: LoptState
@@ -75,8 +69,9 @@ class LoptSystem(UnrolledSystem):
         batch = self.task.batch(key_batch, state.cfg, "train")
         loss_fn = jax.value_and_grad(self.task.loss, argnums=2, has_aux=True)
         (loss, _), grads = loss_fn(key_loss, state.cfg, state.params, batch)
-        optimizer = self.learned_optimizer.bind(theta, self.num_steps)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+        optimizer = self.learned_optimizer.bind(theta, state.horizon)
+        with block_size(execution().block_size):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
 
         if not self.objective.uses_training_loss:
@@ -85,8 +80,7 @@ class LoptSystem(UnrolledSystem):
         loss = self.objective.shape(loss.astype(jnp.float32), state.first_loss)
         meta_loss = loss
         if self.objective.kind == "final":
-            assert self.num_steps is not None
-            meta_loss = self.num_steps * (loss - state.last_loss)
+            meta_loss = state.horizon * (loss - state.last_loss)
         next_state = state._replace(params=params, opt_state=opt_state, last_loss=loss)
         return next_state, meta_loss
 

@@ -12,6 +12,7 @@ from meta_train import Horizon, UnrolledSystem
 
 THETA = {"drift": np.array([0.3, -0.2], np.float32), "start": {"scale": np.float32(0.5)}}
 NOISE = 0.1
+MATRIX = np.array([[0.9, 0.2], [-0.1, 0.8]], np.float32)
 
 
 @flax.struct.dataclass
@@ -21,7 +22,8 @@ class LinearSystem(UnrolledSystem):
 
     matrix: Any
 
-    def init(self, key, theta):
+    def init(self, key, theta, horizon):
+        del horizon
         return theta["start"]["scale"] + NOISE * jax.random.normal(key, (2,))
 
     def step(self, key, theta, state):
@@ -29,28 +31,60 @@ class LinearSystem(UnrolledSystem):
         return state, 0.5 * jnp.sum(state**2)
 
 
-SYSTEM = LinearSystem(np.array([[0.9, 0.2], [-0.1, 0.8]], np.float32))
+@flax.struct.dataclass
+class ProgressSystem(UnrolledSystem):
+    """The linear system, whose loss after step t is weighed by (t / T)^2.
+
+    Args:
+        told: T as the system is told it, from the episode's own.
+    """
+
+    inner: LinearSystem
+    told: Any = flax.struct.field(pytree_node=False, default=lambda horizon: horizon)
+
+    def init(self, key, theta, horizon):
+        return self.inner.init(key, theta, horizon), jnp.zeros((), jnp.int32), self.told(horizon)
+
+    def step(self, key, theta, state):
+        inner, t, horizon = state
+        inner, loss = self.inner.step(key, theta, inner)
+        return (inner, t + 1, horizon), ((t + 1) / horizon) ** 2 * loss
 
 
-def true_gradient(horizon: Horizon) -> np.ndarray:
-    """Flat dJ/dtheta at THETA, J = E[sum of losses] / E[T], by autodiff through every T."""
+SYSTEM = LinearSystem(MATRIX)
+PROGRESS = ProgressSystem(SYSTEM)
+
+
+def true_gradient(
+    horizon: Horizon, mean_over: str = "steps", weigh: Any = lambda progress: 1.0
+) -> np.ndarray:
+    """Flat dJ/dtheta at THETA by autodiff through every T.
+
+    Args:
+        horizon: distribution of T.
+        mean_over: J = E[sum of losses] / E[T] for "steps", E[sum of losses / T] for "episodes".
+        weigh: weight of a loss by t / T.
+    """
     lengths, probabilities = lengths_of(horizon)
+    mean_length = float(np.dot(lengths, probabilities))
 
     def mean_loss(theta):
         state = jnp.full((2,), theta["start"]["scale"])
-        sums, total = [], 0.0
+        losses = []
         for _ in range(max(lengths)):
             state = SYSTEM.matrix @ state + theta["drift"]
-            total = total + 0.5 * jnp.sum(state**2)
-            sums.append(total)
-        expected = sum(p * sums[t - 1] for t, p in zip(lengths, probabilities, strict=True))
-        return expected / float(np.dot(lengths, probabilities))
+            losses.append(0.5 * jnp.sum(state**2))
+        mean = 0.0
+        for length, probability in zip(lengths, probabilities, strict=True):
+            total = sum(weigh((t + 1) / length) * losses[t] for t in range(length))
+            mean += probability * total / (length if mean_over == "episodes" else mean_length)
+        return mean
 
     return np.asarray(ravel_pytree(jax.grad(mean_loss)(THETA))[0])
 
 
 def lengths_of(horizon: Horizon) -> tuple[list[int], list[float]]:
-    """Support and probabilities of T, estimated by nothing but the definition."""
+    """Support and probabilities of T, by nothing but the definition."""
     low = getattr(horizon, "low", horizon.max)
     lengths = list(range(low, horizon.max + 1))
     if len(lengths) == 1:

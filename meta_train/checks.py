@@ -1,0 +1,55 @@
+"""Hyperparameters that make no sense are refused before anything is compiled."""
+
+from typing import Any
+
+from meta_train.horizons import ENDLESS
+
+MEANS = ("steps", "episodes")
+
+
+def check_sizes(estimator: Any, *, takes_zero_std: bool = False, endless: bool = True) -> None:
+    """Check the fields that most estimators have.
+
+    Args:
+        estimator: with horizon, truncation_length, mean_over, num_pairs and std.
+        takes_zero_std: whether sigma = 0 has a meaning; not where the gradient is seen through
+            the losses of perturbed particles alone.
+        endless: whether it works on episodes that never end.
+
+    Raises:
+        ValueError: it names the field, its value and the limits.
+    """
+    longest, length = estimator.episodes.max, estimator.truncation_length
+    if longest == ENDLESS and not endless:
+        raise ValueError(
+            "horizon = None: episodes that never end cannot be unrolled as a whole; give T, or "
+            "take an estimator that works by truncations, such as pes."
+        )
+    if longest == ENDLESS and length is None:
+        raise ValueError(
+            "truncation_length = None takes the longest T, but with horizon = None episodes never "
+            "end; give K."
+        )
+    if length is not None and not 1 <= length <= longest:
+        raise ValueError(
+            f"truncation_length = {length} (K) must lie between 1 and the horizon T = {longest}, "
+            "in inner steps."
+        )
+    if estimator.mean_over not in MEANS:
+        raise ValueError(f"mean_over = {estimator.mean_over!r} must be one of {', '.join(MEANS)}.")
+    if estimator.mean_over == "episodes" and longest == ENDLESS:
+        raise ValueError('mean_over = "episodes" needs episodes that end; take "steps".')
+    if estimator.num_pairs < 1:
+        raise ValueError(
+            f"num_pairs = {estimator.num_pairs} must be at least 1 (2 * num_pairs particles)."
+        )
+    num_particles = getattr(estimator, "num_particles", None)
+    if num_particles is not None and num_particles < 1:
+        raise ValueError(f"num_particles = {num_particles} must be at least 1, or None.")
+    std = estimator.std
+    if not 0 <= std < float("inf") or (std == 0 and not takes_zero_std):
+        bound = "at least 0" if takes_zero_std else "above 0"
+        raise ValueError(
+            f"std = {std} must be a finite number {bound}: it is the standard deviation of the "
+            "perturbations, in units of theta."
+        )
