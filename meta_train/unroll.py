@@ -21,14 +21,14 @@ class Clock:
     """Where a particle stands in its episode, before it takes its next truncation.
 
     Args:
-        t: inner steps taken; 0 asks for a new initial state.
-        horizon: episode length T, in inner steps.
+        t: inner steps taken, an int32 scalar; 0 asks for a new initial state.
+        horizon: episode length T in inner steps, an int32 scalar.
         length: K, inner steps of the truncation.
         ragged: whether the episode can end within the truncation.
     """
 
-    t: Int[Array, ""]
-    horizon: Int[Array, ""]
+    t: Any  # of whatever JAX puts into a pytree's leaves, so not checked
+    horizon: Any
     length: int = flax.struct.field(pytree_node=False)
     ragged: bool = flax.struct.field(pytree_node=False)
 

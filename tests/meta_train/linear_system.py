@@ -1,5 +1,6 @@
 """A linear system with quadratic loss, whose meta-gradient is known."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -55,10 +56,14 @@ SYSTEM = LinearSystem(MATRIX)
 PROGRESS = ProgressSystem(SYSTEM)
 
 
-def true_gradient(
-    horizon: Horizon, mean_over: str = "steps", weigh: Any = lambda progress: 1.0
-) -> np.ndarray:
-    """Flat dJ/dtheta at THETA by autodiff through every T.
+def constant(progress):
+    """The weight of a loss, whatever t / T."""
+    return 1.0
+
+
+@functools.cache
+def true_gradient(horizon: Horizon, mean_over: str = "steps", weigh: Any = constant) -> np.ndarray:
+    """Flat dJ/dtheta at THETA, by autodiff through every T.
 
     Args:
         horizon: distribution of T.
@@ -67,20 +72,20 @@ def true_gradient(
     """
     lengths, probabilities = lengths_of(horizon)
     mean_length = float(np.dot(lengths, probabilities))
+    weights = np.zeros(max(lengths))  # what the loss after each step weighs in J
+    for length, probability in zip(lengths, probabilities, strict=True):
+        share = probability / (length if mean_over == "episodes" else mean_length)
+        weights[:length] += [share * weigh((t + 1) / length) for t in range(length)]
 
     def mean_loss(theta):
-        state = jnp.full((2,), theta["start"]["scale"])
-        losses = []
-        for _ in range(max(lengths)):
+        def step(state, weight):
             state = SYSTEM.matrix @ state + theta["drift"]
-            losses.append(0.5 * jnp.sum(state**2))
-        mean = 0.0
-        for length, probability in zip(lengths, probabilities, strict=True):
-            total = sum(weigh((t + 1) / length) * losses[t] for t in range(length))
-            mean += probability * total / (length if mean_over == "episodes" else mean_length)
-        return mean
+            return state, weight * 0.5 * jnp.sum(state**2)
 
-    return np.asarray(ravel_pytree(jax.grad(mean_loss)(THETA))[0])
+        start = jnp.full((2,), theta["start"]["scale"])
+        return jnp.sum(jax.lax.scan(step, start, jnp.asarray(weights, jnp.float32))[1])
+
+    return np.asarray(ravel_pytree(jax.jit(jax.grad(mean_loss))(THETA))[0])
 
 
 def lengths_of(horizon: Horizon) -> tuple[list[int], list[float]]:

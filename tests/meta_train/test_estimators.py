@@ -1,6 +1,5 @@
 """What every registered estimator must do, whatever it estimates."""
 
-import functools
 from typing import Any
 
 import flax.struct
@@ -11,7 +10,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from meta_train import ESTIMATORS, NRES, PES, GradientEstimator, UnrolledSystem
-from meta_train.estimators.base import Contribution, combine, particle_keys
+from meta_train.estimators import clocks
+from meta_train.estimators.clocks import group_keys
+from meta_train.estimators.reduction import Contribution, combine
+from meta_train.horizons import ENDLESS
+from meta_train.particles import Execution, use
 from tests.meta_train.linear_system import SYSTEM, THETA
 
 
@@ -26,15 +29,21 @@ def make(name, **fields):
     )
 
 
-def run(estimator, system=SYSTEM, theta=THETA, meta_steps=1, seed=0):
+def run(estimator, system=SYSTEM, theta=THETA, meta_steps=1, seed=0, particles="sequential"):
+    """Estimates and states of some meta-steps; the first state is that before them."""
     key = jax.random.key(seed)
-    state = jax.jit(lambda key: estimator.init(system, key, theta))(key)
-    step = jax.jit(lambda key, state: estimator.estimate(system, key, theta, state))
-    results = []
+
+    @jax.jit
+    def step(key, state):
+        with use(Execution(particles)):
+            return estimator.estimate(system, key, theta, state)
+
+    results, states = [], [jax.jit(lambda key: estimator.init(system, key, theta))(key)]
     for meta_step in range(meta_steps):
-        result, state = step(jax.random.fold_in(key, meta_step), state)
+        result, state = step(jax.random.fold_in(key, meta_step), states[-1])
         results.append(result)
-    return results, state
+        states.append(state)
+    return results, states
 
 
 def test_registered_estimators_say_whether_they_are_unbiased(name):
@@ -95,6 +104,8 @@ def test_equal_hyperparameters_are_equal_and_hash_alike(name):
         ({"horizon": 2.5}, r"horizon = 2.5 must be a whole number"),
         ({"std": -1.0}, "std = -1.0"),
         ({"std": float("nan")}, "std = nan"),
+        ({"mean_over": "tasks"}, "mean_over = 'tasks' must be one of steps, episodes"),
+        ({"horizon": None, "truncation_length": None}, "horizon = None"),
     ],
 )
 def test_impossible_sizes_are_refused(name, fields, message):
@@ -103,7 +114,7 @@ def test_impossible_sizes_are_refused(name, fields, message):
 
 
 def test_std_zero_is_refused_where_it_has_no_meaning(name):
-    if ESTIMATORS[name].needs_std:
+    if "bptt" not in name:
         with pytest.raises(ValueError, match=r"std = 0.* above 0"):
             make(name, std=0.0)
     else:
@@ -118,9 +129,9 @@ class PoisonedSystem(UnrolledSystem):
     chance: Any
     value: Any
 
-    def init(self, key, theta):
+    def init(self, key, theta, horizon):
         unlucky = jax.random.uniform(jax.random.fold_in(key, 1)) < self.chance
-        return SYSTEM.init(key, theta), unlucky, jnp.zeros((), jnp.int32)
+        return SYSTEM.init(key, theta, horizon), unlucky, jnp.zeros((), jnp.int32)
 
     def step(self, key, theta, state):
         inner, unlucky, t = state
@@ -128,16 +139,27 @@ class PoisonedSystem(UnrolledSystem):
         return (inner, unlucky, t + 1), jnp.where(unlucky & (t >= 2), self.value, loss)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_diverged_particles_are_dropped_counted_and_restarted(name, value):
+@pytest.mark.parametrize(
+    ("value", "particles"),
+    [(np.nan, "sequential"), (np.nan, "parallel"), (np.inf, "sequential"), (-np.inf, "parallel")],
+)
+def test_diverged_particles_are_dropped_counted_and_restarted(name, value, particles):
     system = PoisonedSystem(np.float32(0.4), np.float32(value))
-    results, state = run(make(name, num_pairs=8), system=system, meta_steps=12)
-    diverged = [int(result.metrics["diverged"]) for result in results]
-    assert 0 < sum(diverged) < 12 * 16
+    estimator = make(name, num_pairs=8)
+    results, states = run(estimator, system=system, meta_steps=8, particles=particles)
+    assert 0 < sum(int(result.metrics["diverged"]) for result in results) < 8 * 16
     for result in results:
         assert np.isfinite(ravel_pytree(result.grad)[0]).all()
-    if hasattr(state, "groups"):  # whoever diverged has begun a new episode
-        assert (np.asarray(state.clock.t) <= 6).all()
+    if name in ("es", "bptt"):
+        return  # every estimate begins new episodes
+    times = {False: set(), True: set()}
+    for state in states[1:]:
+        flags = next(leaf for leaf in jax.tree.leaves(state.carry) if leaf.dtype == bool)
+        unlucky = np.asarray(flags).reshape(len(flags), -1).any(axis=1)
+        for t, bad in zip(np.asarray(state.clock.t), unlucky, strict=True):
+            times[bool(bad)].add(int(t))
+    # Whoever turns bad after its second inner step has begun a new episode instead of going on.
+    assert times == {False: {0, 2, 4}, True: {0, 2}}
 
 
 def test_if_all_diverge_the_gradient_is_zero_and_all_are_counted(name):
@@ -154,9 +176,9 @@ class OneBadPair(UnrolledSystem):
 
     bad_key: Any
 
-    def init(self, key, theta):
+    def init(self, key, theta, horizon):
         bad = jnp.all(jax.random.key_data(key) == self.bad_key) & (theta["drift"][0] > 0.3)
-        return SYSTEM.init(key, theta), bad
+        return SYSTEM.init(key, theta, horizon), bad
 
     def step(self, key, theta, state):
         inner, bad = state
@@ -168,7 +190,7 @@ class OneBadPair(UnrolledSystem):
 def test_one_nan_particle_of_eight_leaves_the_estimate_of_the_others(cls):
     estimator = cls(6, 6, num_pairs=4, std=0.1)
     key = jax.random.key(5)
-    bad_key = jax.random.key_data(particle_keys(key, 2).init)
+    bad_key = jax.random.key_data(group_keys(key, 2).init)
 
     @jax.jit
     def poisoned_estimate():
@@ -177,9 +199,13 @@ def test_one_nan_particle_of_eight_leaves_the_estimate_of_the_others(cls):
 
     @jax.jit
     def contributions():
-        groups = estimator.init(SYSTEM, key, THETA)
-        advance = functools.partial(estimator._advance, SYSTEM, key, THETA)
-        return jax.lax.map(lambda group: advance(group)[1], groups)
+        with pytest.MonkeyPatch.context() as patch:
+            kept = []
+            patch.setattr(
+                clocks, "combine", lambda all, theta: kept.append(all) or combine(all, theta)
+            )
+            estimator.estimate(SYSTEM, key, THETA, estimator.init(SYSTEM, key, THETA))
+        return kept[0]
 
     poisoned = poisoned_estimate()
     assert int(poisoned.metrics["diverged"]) == 1
@@ -199,3 +225,41 @@ def test_snr_tells_signal_from_noise():
     still = {"drift": np.zeros(2, np.float32), "start": {"scale": np.float32(0.0)}}
     assert mean_snr(still) < 2.5  # the minimum: no gradient
     assert mean_snr(THETA) > 5
+
+
+@pytest.mark.parametrize("name", [n for n in ESTIMATORS if n not in ("es", "bptt")])
+def test_episodes_that_never_end(name):
+    estimator = make(name, horizon=None, num_pairs=4)
+    results, states = run(estimator, meta_steps=5)
+    for meta_step, state in enumerate(states):
+        assert (np.asarray(state.clock.t) == 2 * meta_step).all()
+        assert (np.asarray(state.clock.horizon) == ENDLESS).all()
+        assert (np.asarray(state.past) == 0).all()
+    assert all(int(result.metrics["inner_steps"]) == 8 * 2 for result in results)
+
+
+@pytest.mark.parametrize("name", ["es", "bptt"])
+def test_whole_episodes_must_end(name):
+    with pytest.raises(ValueError, match="episodes that never end cannot be unrolled as a whole"):
+        make(name, horizon=None)
+
+
+def test_the_first_truncation_of_an_endless_episode_has_the_gradient_of_a_finite_one():
+    grads = [run(make("pes", horizon=horizon, staggered=False))[0][0].grad for horizon in (None, 2)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *grads)
+
+
+@pytest.mark.parametrize("name", [n for n in ESTIMATORS if n not in ("es", "bptt")])
+def test_without_stagger_all_clocks_agree(name):
+    _, states = run(make(name, num_pairs=4, staggered=False), meta_steps=4)
+    for meta_step, state in enumerate(states):
+        assert (np.asarray(state.clock.t) == 2 * meta_step % 6).all()
+
+
+@pytest.mark.parametrize("name", ["bptt", "truncated_bptt"])
+def test_lone_particles_are_counted_as_such(name):
+    assert make(name, num_pairs=3).num_groups == 6
+    (result,), _ = run(make(name, num_particles=1))
+    assert int(result.metrics["inner_steps"]) == (6 if name == "bptt" else 2)
+    with pytest.raises(ValueError, match="num_particles = 0"):
+        make(name, num_particles=0)

@@ -1,13 +1,21 @@
 """Judging theta."""
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import lopt
 import tasks
-from meta_train import ConstantHorizon, LogUniformHorizon, LoptSystem, MetaObjective
+from meta_train import (
+    ConstantHorizon,
+    LogUniformHorizon,
+    LoptSystem,
+    MetaObjective,
+    UnrolledSystem,
+)
 from meta_train.evaluation import LEARNING_RATES, compare, meta_validate
 
 KEY = jax.random.key(3)
@@ -62,7 +70,7 @@ def test_meta_validation_is_the_mean_loss_of_plain_training():
     losses = []
     for key in jax.random.split(jax.random.fold_in(KEY, 0), 2):
         key_init, key_unroll, _ = jax.random.split(key, 3)
-        state = system.init(key_init, theta)
+        state = system.init(key_init, theta, jnp.int32(5))
         tx = optax.sgd(0.01)
         params, opt_state = state.params, tx.init(state.params)
         for t in range(5):
@@ -85,3 +93,26 @@ def test_meta_validation_weighs_systems_and_takes_random_horizons():
     halves = meta_validate([system, system], [1.0, 0.0], horizon, theta, KEY, 4)
     assert one == pytest.approx(halves, rel=1e-5)
     assert np.isfinite(one)
+
+
+def test_meta_validation_weighs_steps_or_episodes_alike():
+    """A system whose loss is its T, so that either mean is known from the horizons drawn."""
+    horizon, num_seeds = LogUniformHorizon(2, 6), 8
+    keys = jax.random.split(jax.random.fold_in(KEY, 0), num_seeds)
+    lengths = [int(horizon.sample(jax.random.split(key, 3)[2], jnp.int32(0))) for key in keys]
+    assert len(set(lengths)) > 1
+    means = {"steps": np.square(lengths).sum() / np.sum(lengths), "episodes": np.mean(lengths)}
+    for mean_over, expected in means.items():
+        value = meta_validate(
+            [LengthSystem()], [1.0], horizon, {}, KEY, num_seeds, mean_over=mean_over
+        )
+        assert value == pytest.approx(expected, rel=1e-5)
+
+
+@flax.struct.dataclass
+class LengthSystem(UnrolledSystem):
+    def init(self, key, theta, horizon):
+        return horizon
+
+    def step(self, key, theta, state):
+        return state, state.astype(jnp.float32)

@@ -12,7 +12,7 @@ import pytest
 import lopt
 import tasks
 from meta_train import PES, LoptSystem, MetaObjective, MetaTrainer
-from meta_train.particles import map_particles
+from meta_train.particles import Execution
 
 RATE = 0.02
 OPTIMIZER = lopt.LOPTS["sgd_schedule"](
@@ -23,14 +23,14 @@ KEY = jax.random.key(0)
 
 
 def episode(system, num_steps, key=KEY):
-    """States and meta-losses of one episode."""
+    """The first state, and states and meta-losses of one episode."""
     theta = system.init_theta(key)
 
     def step(state, key):
         state, loss = system.step(key, theta, state)
         return state, (state, loss)
 
-    state = system.init(key, theta)
+    state = system.init(key, theta, jnp.int32(num_steps))
     _, (states, losses) = jax.lax.scan(step, state, jax.random.split(key, num_steps))
     return state, states, losses
 
@@ -54,7 +54,7 @@ def test_a_step_is_what_optax_would_do():
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_final_objective_sums_to_the_last_loss(split):
     objective = MetaObjective(kind="final", split=split, clip=None)
-    system = LoptSystem(OPTIMIZER, TASK, objective, num_steps=7)
+    system = LoptSystem(OPTIMIZER, TASK, objective)
     _, states, losses = jax.jit(lambda: episode(system, 7))()
     last = jax.tree.map(lambda leaf: leaf[-1], states)
     expected = jax.jit(system._judge)(last.key_eval, last.cfg, last.params)
@@ -100,11 +100,6 @@ def test_bad_objectives_are_refused(fields, message):
         MetaObjective(**fields)
 
 
-def test_final_objective_needs_a_horizon():
-    with pytest.raises(ValueError, match="needs num_steps"):
-        LoptSystem(OPTIMIZER, TASK, MetaObjective(kind="final"))
-
-
 @flax.struct.dataclass
 class CursedTask(tasks.Task):
     """A quadratic of which some members have a loss that is not a number after a few steps."""
@@ -137,21 +132,33 @@ def test_meta_training_survives_a_task_that_turns_nan():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.theta))
 
 
-def test_sequential_and_parallel_particles_agree(monkeypatch):
-    def run():
+@pytest.mark.parametrize("name", ["adafac_mlp", "mlp"])
+def test_sequential_and_parallel_execution_agree(name):
+    def run(execution):
         trainer = MetaTrainer(
-            [LoptSystem(OPTIMIZER, TASK)], PES(6, 4, num_pairs=3, std=0.05), optax.adam(0.1)
+            [LoptSystem(lopt.LOPTS[name](), tasks.make("quadratic", dim=600))],
+            PES(6, 4, num_pairs=3, std=0.05),
+            optax.adam(0.1),
+            execution=execution,
         )
-        state, records = trainer.step(trainer.init(KEY))
-        return state.theta, records["grad_norm"]
+        state = trainer.init(KEY)
+        program = str(jax.make_jaxpr(trainer._step)(state))
+        state, records = trainer.step(state)
+        return state.theta, records["grad_norm"], program.count("scan")
 
-    sequential = run()
-    jax.clear_caches()
-    monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
-    shapes = []
-    map_particles(lambda x: shapes.append(type(x)) or x, jnp.zeros(2))
-    parallel = run()
-    monkeypatch.undo()
-    jax.clear_caches()
-    assert "Batch" in shapes[0].__name__  # the switch was really thrown
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), sequential, parallel)
+    *sequential, scans = run(Execution("sequential", block_size=64))
+    *parallel, fewer = run(Execution("parallel", block_size=2**20))
+    assert fewer < scans  # over particles, and over blocks
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), sequential, parallel)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"particles": "vmap"}, "particles = 'vmap' must be one of sequential, parallel"),
+        ({"block_size": 0}, "block_size = 0 must be a whole number of parameters"),
+    ],
+)
+def test_impossible_executions_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Execution(**fields)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 from meta_train import PES, MetaTrainer
-from meta_train.mixture import inclusion_probabilities, sample_systems, weighted_estimate
+from meta_train.mixture import Mixture, inclusion_probabilities, sample_systems
 from tests.meta_train.linear_system import SYSTEM, THETA, LinearSystem
 
 SYSTEMS = (
@@ -71,13 +72,12 @@ def gradients(systems_per_step, meta_steps, biased=False):
         for i, system in enumerate(SYSTEMS)
     )
     shares = tuple(np.multiply(SHARES, probabilities).tolist()) if biased else SHARES
+    mixture = Mixture(shares, probabilities)
 
     @jax.jit
     def run(states):
         def step(states, key):
-            grad, records, states = weighted_estimate(
-                SYSTEMS, key, THETA, states, ESTIMATOR, shares, probabilities
-            )
+            grad, records, states = mixture.estimate(ESTIMATOR, SYSTEMS, key, THETA, states)
             return states, (ravel_pytree(grad)[0], records["inner_steps"])
 
         return jax.lax.scan(step, states, jax.random.split(key, meta_steps))[1]
@@ -118,3 +118,21 @@ def test_to_take_all_is_the_default():
     default = MetaTrainer(SYSTEMS, ESTIMATOR, optax.sgd(0.1), SHARES)
     everything = dataclasses.replace(default, systems_per_step=2)
     assert default.probabilities == everything.probabilities == (1.0, 1.0)
+
+
+class Counting(PES):
+    """With a metric that counts, and one of a whole number that does not."""
+
+    summed_metrics = (*PES.summed_metrics, "episodes")
+
+    def estimate(self, system, key, theta, state):
+        estimate, state = super().estimate(system, key, theta, state)
+        metrics = {"episodes": jnp.float32(3.0), "level": jnp.int32(3)}
+        return estimate._replace(metrics=estimate.metrics | metrics), state
+
+
+def test_an_estimator_says_which_of_its_metrics_add_up():
+    trainer = MetaTrainer(SYSTEMS, Counting(6, 2, num_pairs=2, std=0.1), optax.sgd(0.1))
+    _, records = trainer.step(trainer.init(jax.random.key(0), THETA))
+    assert float(records["episodes"][0]) == 6.0
+    assert float(records["level"][0]) == pytest.approx(3.0)

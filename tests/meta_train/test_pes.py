@@ -6,7 +6,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from meta_train import ES, NRES, PES, ConstantHorizon
-from meta_train.estimators.base import particle_keys
+from meta_train.estimators.clocks import group_keys
 from tests.meta_train.linear_system import NOISE, SYSTEM, THETA
 
 T, K, PAIRS, STD, META_STEPS, RATE = 10, 4, 3, 0.1, 9, 0.01
@@ -40,7 +40,7 @@ def numpy_meta_step(theta, particles, key):
     gradient = np.zeros_like(theta)
     for index, pair in enumerate(particles):
         for past in range(pair[0].pop("past", 0), -1, -1):
-            keys = particle_keys(key, index, past)
+            keys = group_keys(key, index, past)
             eps = STD * np.asarray(jax.random.normal(keys.perturbation, theta.shape))
             for sign, particle in zip((1, -1), pair, strict=True):
                 total = numpy_truncation(theta, particle, sign, eps, keys)

@@ -27,7 +27,7 @@ HORIZONS = {
 UNBIASED = [name for name, cls in ESTIMATORS.items() if cls.unbiased]
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "meta_step", "execution"))
+@functools.partial(jax.jit, static_argnames=("estimator", "execution"))
 def single_estimates(estimator, system, meta_step, execution):
     """One estimate at ``meta_step`` (0 is the first) from each of many independent runs."""
 
@@ -106,7 +106,7 @@ def test_the_meta_loss_is_that_of_the_objective(mean_over):
 
     def episode(key):
         key_init, key_steps, key_horizon = jax.random.split(key, 3)
-        horizon = RANDOM.sample(key_horizon, 0)
+        horizon = RANDOM.sample(key_horizon, jnp.int32(0))
 
         def step(state, inputs):
             key, t = inputs
@@ -189,9 +189,7 @@ def test_without_stagger_a_single_meta_step_is_biased():
 
 
 def test_stale_accumulator_costs_variance_not_bias():
-    leaky, correct = (
-        cls(ConstantHorizon(8), 4, num_pairs=48, std=0.1) for cls in (LeakyPES, PES)
-    )
+    leaky, correct = (cls(ConstantHorizon(8), 4, num_pairs=48, std=0.1) for cls in (LeakyPES, PES))
     assert z_scores(leaky, true_gradient(leaky.episodes), meta_step=8).max() < 4
     spread = [
         np.var(single_estimates(e, SYSTEM, 8, Execution("sequential"))[0], axis=0).sum()
