@@ -7,7 +7,7 @@ updates, state = optimizer.update(grads, state, params)
 """
 
 from lopt.adafac_mlp import AdafacMLPLopt
-from lopt.base import LOPTS, LearnedOptimizer, Theta
+from lopt.base import LOPTS, LearnedOptimizer, StepInputs, Theta
 from lopt.bundle import Bundle, HorizonWarning, load, load_bundle, save
 from lopt.lstm import LSTMLopt
 from lopt.mlp import MLPLopt
@@ -43,6 +43,7 @@ __all__ = [
     "NNAdamLopt",
     "RNNMLPLopt",
     "SGDSchedule",
+    "StepInputs",
     "Theta",
     "VeLOLopt",
     "load",

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Int
 
 from lopt import accumulators, per_parameter, transform
 from lopt.accumulators import Accumulators
-from lopt.base import LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, StepInputs, Theta
 
 NUM_INPUTS = accumulators.NUM_FEATURES + len(per_parameter.TIMESCALES)
 
@@ -69,30 +68,24 @@ class AdafacMLPLopt(LearnedOptimizer):
             "adafactor_decays": jnp.zeros((len(accumulators.ADAFACTOR_DECAYS),), jnp.float32),
         }
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer; it does not look at ``num_steps``."""
-        del num_steps
+    def init_state(self, theta: Theta, params: Any) -> AdafacMLPState:
+        return AdafacMLPState(transform.zero_count(), *accumulators.init(params))
+
+    def step(
+        self, theta: Theta, state: AdafacMLPState, inputs: StepInputs
+    ) -> tuple[Any, AdafacMLPState]:
+        new = accumulators.update(inputs.grads, Accumulators(*state[1:]), _rates(theta))
+        constants = per_parameter.time_features(state.count)
+        net = per_parameter.fold_constants(theta["mlp"], constants)
         combine = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
 
-        def init(params: Any) -> AdafacMLPState:
-            return AdafacMLPState(transform.zero_count(), *accumulators.init(params))
+        def step_leaf(param: jax.Array, grad: jax.Array, acc: Accumulators) -> jax.Array:
+            features = accumulators.features(grad, param, acc)
+            return per_parameter.apply_net(net, features, param.shape, combine)
 
-        def step(grads: Any, state: AdafacMLPState, params: Any) -> tuple[Any, AdafacMLPState]:
-            new = accumulators.update(grads, Accumulators(*state[1:]), _rates(theta))
-            constants = per_parameter.time_features(state.count)
-            net = per_parameter.fold_constants(theta["mlp"], constants)
-
-            def step_leaf(param: jax.Array, grad: jax.Array, acc: Accumulators) -> jax.Array:
-                features = accumulators.features(grad, param.astype(jnp.float32), acc)
-                return per_parameter.apply_net(net, features, param.shape, combine)
-
-            steps = jax.tree.map(step_leaf, params, grads, new)
-            moved = accumulators.by_field(new, grads)
-            return steps, AdafacMLPState(transform.increment(state.count), *moved)
-
-        return transform.make_transformation("adafac_mlp", init, step, needs_params=True)
+        steps = jax.tree.map(step_leaf, inputs.params, inputs.grads, new)
+        moved = accumulators.by_field(new, inputs.grads)
+        return steps, AdafacMLPState(transform.increment(state.count), *moved)
 
 
 def _rates(theta: Theta) -> Accumulators:

@@ -35,9 +35,8 @@ class LossAverages(NamedTuple):
 
 def init() -> LossAverages:
     """Before the first loss."""
-    return LossAverages(
-        transform.zero_count(), jnp.zeros(len(RATES), jnp.float32), jnp.zeros(len(RATES))
-    )
+    zeros = jnp.zeros(len(RATES), jnp.float32)
+    return LossAverages(transform.zero_count(), zeros, zeros)
 
 
 def update(old: LossAverages, value: Float[Array, ""] | None) -> LossAverages:

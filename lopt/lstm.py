@@ -14,15 +14,14 @@ References:
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import per_parameter, transform
-from lopt.base import LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.blocks import map_parameters
 
 FORGET_BIAS = 1.0
@@ -48,6 +47,8 @@ class LSTMLopt(LearnedOptimizer):
         log_threshold: p of the gradient preprocessing; gradients below e^-p enter linearly.
     """
 
+    needs_params: ClassVar[bool] = False
+
     hidden: tuple[int, ...] = (20, 20)
     scale: float = 0.01
     log_threshold: float = 10.0
@@ -69,29 +70,20 @@ class LSTMLopt(LearnedOptimizer):
         net = per_parameter.init_net(jax.random.fold_in(key, len(self.hidden)), (inputs, 1))
         return {**theta, "output": {"w": net["w0"], "b": net["b0"]}}
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer; it does not look at ``num_steps`` or the parameters."""
-        del num_steps
+    def init_state(self, theta: Theta, params: Any) -> LSTMState:
+        hidden = tuple(transform.zeros_like(params, width) for width in self.hidden)
+        cell = tuple(transform.zeros_like(params, width) for width in self.hidden)
+        return LSTMState(transform.zero_count(), hidden, cell)
 
-        def init(params: Any) -> LSTMState:
-            hidden = tuple(transform.zeros_like(params, width) for width in self.hidden)
-            cell = tuple(transform.zeros_like(params, width) for width in self.hidden)
-            return LSTMState(transform.zero_count(), hidden, cell)
-
-        def step(grads: Any, state: LSTMState, params: Any) -> tuple[Any, LSTMState]:
-            del params
-            layers = range(len(self.hidden))
-            new = jax.tree.map(
-                lambda g, *old: self._update_leaf(theta, g, old), grads, *state.hidden, *state.cell
-            )
-            steps = jax.tree.map(lambda _, out: out[0], grads, new)
-            hidden = (jax.tree.map(lambda _, out, i=i: out[1][i], grads, new) for i in layers)
-            cell = (jax.tree.map(lambda _, out, i=i: out[2][i], grads, new) for i in layers)
-            return steps, LSTMState(transform.increment(state.count), tuple(hidden), tuple(cell))
-
-        return transform.make_transformation("lstm", init, step, needs_params=False)
+    def step(self, theta: Theta, state: LSTMState, inputs: StepInputs) -> tuple[Any, LSTMState]:
+        layers, grads = range(len(self.hidden)), inputs.grads
+        new = jax.tree.map(
+            lambda g, *old: self._update_leaf(theta, g, old), grads, *state.hidden, *state.cell
+        )
+        steps = jax.tree.map(lambda _, out: out[0], grads, new)
+        hidden = (jax.tree.map(lambda _, out, i=i: out[1][i], grads, new) for i in layers)
+        cell = (jax.tree.map(lambda _, out, i=i: out[2][i], grads, new) for i in layers)
+        return steps, LSTMState(transform.increment(state.count), tuple(hidden), tuple(cell))
 
     def _update_leaf(
         self, theta: Theta, grad: jax.Array, state: tuple[jax.Array, ...]

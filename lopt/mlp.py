@@ -18,13 +18,11 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Int
 
 from lopt import per_parameter, transform
-from lopt.base import LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, StepInputs, Theta
 
 MOMENTUM_DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 MOMENTUM_RATES = (1.0 - np.array(MOMENTUM_DECAYS)).astype(np.float32)
@@ -62,33 +60,25 @@ class MLPLopt(LearnedOptimizer):
         """Draw theta: ``{"mlp": {"w0": [19, 32], "b0": [32], ...}}``."""
         return {"mlp": per_parameter.init_net(key, (NUM_INPUTS, *self.hidden, 2))}
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer; it does not look at ``num_steps``."""
-        del num_steps
+    def init_state(self, theta: Theta, params: Any) -> MLPState:
+        momenta = transform.zeros_like(params, len(MOMENTUM_DECAYS))
+        return MLPState(transform.zero_count(), momenta)
+
+    def step(self, theta: Theta, state: MLPState, inputs: StepInputs) -> tuple[Any, MLPState]:
+        momenta = jax.tree.map(
+            lambda g, old: transform.moving_averages(old, g, MOMENTUM_RATES),
+            inputs.grads,
+            state.momenta,
+        )
+        constants = per_parameter.time_features(state.count)
+        net = per_parameter.fold_constants(theta["mlp"], constants)
         combine = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
 
-        def init(params: Any) -> MLPState:
-            momenta = transform.zeros_like(params, len(MOMENTUM_DECAYS))
-            return MLPState(transform.zero_count(), momenta)
-
-        def step(grads: Any, state: MLPState, params: Any) -> tuple[Any, MLPState]:
-            momenta = jax.tree.map(
-                lambda g, old: transform.moving_averages(old, g, MOMENTUM_RATES),
-                grads,
-                state.momenta,
+        def step_leaf(param: jax.Array, grad: jax.Array, momenta: jax.Array) -> jax.Array:
+            features = [grad[None], param[None], momenta]
+            return per_parameter.apply_net(
+                net, features, param.shape, combine, square_scale=SQUARE_SCALE
             )
-            constants = per_parameter.time_features(state.count)
-            net = per_parameter.fold_constants(theta["mlp"], constants)
 
-            def step_leaf(param: jax.Array, grad: jax.Array, momenta: jax.Array) -> jax.Array:
-                features = [grad[None], param.astype(jnp.float32)[None], momenta]
-                return per_parameter.apply_net(
-                    net, features, param.shape, combine, square_scale=SQUARE_SCALE
-                )
-
-            steps = jax.tree.map(step_leaf, params, grads, momenta)
-            return steps, MLPState(transform.increment(state.count), momenta)
-
-        return transform.make_transformation("mlp", init, step, needs_params=True)
+        steps = jax.tree.map(step_leaf, inputs.params, inputs.grads, momenta)
+        return steps, MLPState(transform.increment(state.count), momenta)

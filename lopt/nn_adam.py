@@ -20,17 +20,15 @@ References:
 """
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import per_parameter, per_tensor, transform
-from lopt.base import LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, StepInputs, Theta
 
 NUM_FEATURES = 14
 MIN_ROOT = 1e-10
@@ -106,15 +104,7 @@ class NNAdamLopt(LearnedOptimizer):
             "hyperparameters": jnp.zeros((4,), jnp.float32),
         }
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer; it does not look at ``num_steps``."""
-        del num_steps
-        step = functools.partial(self._step, theta)
-        return transform.make_transformation("nn_adam", self._init_state, step, needs_params=True)
-
-    def _init_state(self, params: Any) -> NNAdamState:
+    def init_state(self, theta: Theta, params: Any) -> NNAdamState:
         return NNAdamState(
             count=transform.zero_count(),
             momentum=transform.zeros_like(params),
@@ -124,10 +114,8 @@ class NNAdamLopt(LearnedOptimizer):
             lstm=per_tensor.zeros(params, 2, self.width),
         )
 
-    def _step(
-        self, theta: Theta, grads: Any, state: NNAdamState, params: Any
-    ) -> tuple[Any, NNAdamState]:
-        grads = per_tensor.clip(grads)
+    def step(self, theta: Theta, state: NNAdamState, inputs: StepInputs) -> tuple[Any, NNAdamState]:
+        grads, params = per_tensor.clip(inputs.grads), inputs.params
         offsets = per_tensor.stack(state.offsets, 4)
         logs = offsets + THETA_SCALE * theta["hyperparameters"][None]
         values = jnp.clip(self._initial()[None] * jnp.exp(logs), LOWEST[None], HIGHEST[None])
@@ -171,7 +159,6 @@ def _update_leaf(
     second_moment = second_moment + rate2 * (jnp.square(grad) - second_moment)
     m, v = momentum / weight1, second_moment / weight2
     step = -learning_rate * (1.0 + eps) * m / (eps + jnp.sqrt(v + MIN_ROOT))
-    param = param.astype(jnp.float32)
     axes = jnp.array([1.0 if param.ndim == n else -1.0 for n in (0, 1)], jnp.float32)
     statistics = [per_tensor.statistics(x) for x in (m, v, param, grad)]
     return step, momentum, second_moment, jnp.concatenate([*statistics, axes])

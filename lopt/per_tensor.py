@@ -46,7 +46,8 @@ def zeros(params: Any, *shape: int) -> Any:
 
 def stack(tree: Any, *shape: int) -> Float[Array, "tensors ..."]:
     """The arrays ``[*shape]`` of all tensors as one; of no tensors too."""
-    return jnp.concatenate([jnp.zeros((0, *shape)), *(x[None] for x in jax.tree.leaves(tree))])
+    none = jnp.zeros((0, *shape), jnp.float32)
+    return jnp.concatenate([none, *(x[None] for x in jax.tree.leaves(tree))])
 
 
 def unstack(rows: Any, params: Any) -> Any:

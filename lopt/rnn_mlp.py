@@ -32,11 +32,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import loss_features, per_parameter, per_tensor, transform
-from lopt.base import LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.loss_features import LossAverages
 
 DECAYS = (0.5, 0.9, 0.99, 0.999, 0.9999)
@@ -101,20 +100,7 @@ class RNNMLPLopt(LearnedOptimizer):
         nets = per_parameter.init_nets(key, sizes)
         return nets | {"mlp": per_parameter.point_down(nets["mlp"], DESCENT_FEATURE)}
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer; it does not look at ``num_steps``.
-
-        Without ``value`` the features of the training loss are zero.
-        """
-        del num_steps
-        step = functools.partial(self._step, theta)
-        return transform.make_transformation(
-            "rnn_mlp", self._init_state, step, needs_params=True, uses_value=True
-        )
-
-    def _init_state(self, params: Any) -> RNNMLPState:
+    def init_state(self, theta: Theta, params: Any) -> RNNMLPState:
         return RNNMLPState(
             count=transform.zero_count(),
             momenta=transform.zeros_like(params, len(DECAYS)),
@@ -125,19 +111,12 @@ class RNNMLPLopt(LearnedOptimizer):
             loss=loss_features.init(),
         )
 
-    def _step(
-        self,
-        theta: Theta,
-        grads: Any,
-        state: RNNMLPState,
-        params: Any,
-        value: Float[Array, ""] | None,
-    ) -> tuple[Any, RNNMLPState]:
-        grads = per_tensor.clip(grads)
-        params = jax.tree.map(lambda p: p.astype(jnp.float32), params)
+    def step(self, theta: Theta, state: RNNMLPState, inputs: StepInputs) -> tuple[Any, RNNMLPState]:
+        """Take one inner step; without ``value`` the features of the training loss are zero."""
+        grads, params = per_tensor.clip(inputs.grads), inputs.params
         momenta = _average(state.momenta, grads)
         squares = _average(state.second_moments, jax.tree.map(jnp.square, grads))
-        loss = loss_features.update(state.loss, value)
+        loss = loss_features.update(state.loss, inputs.value)
         features = jax.tree.map(_tensor_features, params, grads, momenta, squares)
         lstm = self._apply_lstm(theta, state, features, loss)
 

@@ -16,15 +16,14 @@ References:
 import dataclasses
 import difflib
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import transform
-from lopt.base import LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, NumSteps, StepInputs, Theta
 
 SCHEDULES = ("constant", "linear", "inverse_time")
 
@@ -58,6 +57,8 @@ class SGDSchedule(LearnedOptimizer):
         time_scale: inner steps after which an inverse-time schedule begins to fall.
     """
 
+    needs_params: ClassVar[bool] = False
+
     schedule: str = "constant"
     learning_rate: float = 0.01
     momentum: float = 0.9
@@ -69,6 +70,10 @@ class SGDSchedule(LearnedOptimizer):
         _check_schedule(self)
         _check_fraction("momentum", self.momentum, positive=self.learn_momentum)
 
+    @property
+    def needs_num_steps(self) -> bool:
+        return self.schedule == "linear"
+
     def init(self, key: jax.Array) -> Theta:
         """The fields' values as meta-parameters; nothing is random."""
         del key
@@ -77,30 +82,23 @@ class SGDSchedule(LearnedOptimizer):
             theta["momentum_logit"] = _logit(self.momentum)
         return theta
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer; a linear schedule needs ``num_steps``."""
-        _check_horizon(self.schedule, num_steps)
+    def init_state(self, theta: Theta, params: Any) -> SGDScheduleState:
+        trace = transform.zeros_like(params) if self.momentum > 0 else ()
+        return SGDScheduleState(transform.zero_count(), trace)
 
-        def init(params: Any) -> SGDScheduleState:
-            trace = transform.zeros_like(params) if self.momentum > 0 else ()
-            return SGDScheduleState(transform.zero_count(), trace)
-
-        def step(grads: Any, state: SGDScheduleState, params: Any) -> tuple[Any, SGDScheduleState]:
-            del params
-            rate = _learning_rate(self, theta, state.count, num_steps)
-            direction, trace = grads, state.trace
-            if self.momentum > 0:
-                momentum = self.momentum
-                if self.learn_momentum:
-                    momentum = jax.nn.sigmoid(theta["momentum_logit"])
-                trace = jax.tree.map(lambda g, m: g + momentum * m, grads, state.trace)
-                direction = trace
-            steps = jax.tree.map(lambda d: -rate * d, direction)
-            return steps, SGDScheduleState(transform.increment(state.count), trace)
-
-        return transform.make_transformation("sgd_schedule", init, step, needs_params=False)
+    def step(
+        self, theta: Theta, state: SGDScheduleState, inputs: StepInputs
+    ) -> tuple[Any, SGDScheduleState]:
+        rate = _learning_rate(self, theta, state.count, inputs.num_steps)
+        direction, trace = inputs.grads, state.trace
+        if self.momentum > 0:
+            momentum = self.momentum
+            if self.learn_momentum:
+                momentum = jax.nn.sigmoid(theta["momentum_logit"])
+            trace = jax.tree.map(lambda g, m: g + momentum * m, inputs.grads, state.trace)
+            direction = trace
+        steps = jax.tree.map(lambda d: -rate * d, direction)
+        return steps, SGDScheduleState(transform.increment(state.count), trace)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +115,8 @@ class AdamSchedule(LearnedOptimizer):
         time_scale: inner steps after which an inverse-time schedule begins to fall.
     """
 
+    needs_params: ClassVar[bool] = False
+
     schedule: str = "constant"
     learning_rate: float = 0.001
     b1: float = 0.9
@@ -130,38 +130,33 @@ class AdamSchedule(LearnedOptimizer):
         _check_fraction("b1", self.b1, positive=True)
         _check_fraction("b2", self.b2, positive=True)
 
+    @property
+    def needs_num_steps(self) -> bool:
+        return self.schedule == "linear"
+
     def init(self, key: jax.Array) -> Theta:
         """The fields' values as meta-parameters; nothing is random."""
         del key
         logits = {"b1_logit": _logit(self.b1), "b2_logit": _logit(self.b2)}
         return _init_schedule(self) | logits
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer; a linear schedule needs ``num_steps``."""
-        _check_horizon(self.schedule, num_steps)
+    def init_state(self, theta: Theta, params: Any) -> AdamScheduleState:
+        mu, nu = transform.zeros_like(params), transform.zeros_like(params)
+        return AdamScheduleState(transform.zero_count(), mu, nu)
 
-        def init(params: Any) -> AdamScheduleState:
-            mu, nu = transform.zeros_like(params), transform.zeros_like(params)
-            return AdamScheduleState(transform.zero_count(), mu, nu)
+    def step(
+        self, theta: Theta, state: AdamScheduleState, inputs: StepInputs
+    ) -> tuple[Any, AdamScheduleState]:
+        rate = _learning_rate(self, theta, state.count, inputs.num_steps)
+        count = transform.increment(state.count)
+        mu, mu_scale = _debiased(inputs.grads, state.mu, theta["b1_logit"], count)
+        squares = jax.tree.map(jnp.square, inputs.grads)
+        nu, nu_scale = _debiased(squares, state.nu, theta["b2_logit"], count)
 
-        def step(
-            grads: Any, state: AdamScheduleState, params: Any
-        ) -> tuple[Any, AdamScheduleState]:
-            del params
-            rate = _learning_rate(self, theta, state.count, num_steps)
-            count = transform.increment(state.count)
-            mu, mu_scale = _debiased(grads, state.mu, theta["b1_logit"], count)
-            squares = jax.tree.map(jnp.square, grads)
-            nu, nu_scale = _debiased(squares, state.nu, theta["b2_logit"], count)
+        def step_leaf(m: jax.Array, v: jax.Array) -> jax.Array:
+            return -rate * m * mu_scale / (jnp.sqrt(v * nu_scale) + self.eps)
 
-            def step_leaf(m: jax.Array, v: jax.Array) -> jax.Array:
-                return -rate * m * mu_scale / (jnp.sqrt(v * nu_scale) + self.eps)
-
-            return jax.tree.map(step_leaf, mu, nu), AdamScheduleState(count, mu, nu)
-
-        return transform.make_transformation("adam_schedule", init, step, needs_params=False)
+        return jax.tree.map(step_leaf, mu, nu), AdamScheduleState(count, mu, nu)
 
 
 def _debiased(
@@ -186,17 +181,16 @@ def _init_schedule(rule: SGDSchedule | AdamSchedule) -> dict[str, jax.Array]:
 
 
 def _learning_rate(
-    rule: SGDSchedule | AdamSchedule, theta: Theta, count: jax.Array, num_steps: int | None
+    rule: SGDSchedule | AdamSchedule, theta: Theta, count: jax.Array, num_steps: NumSteps
 ) -> Float[Array, ""]:
-    t = count.astype(jnp.float32)
     if rule.schedule == "constant":
         return jnp.exp(theta["log_learning_rate"])
     if rule.schedule == "linear":
-        fraction = jnp.minimum(t / jnp.asarray(num_steps, jnp.float32), 1.0)
+        fraction = jnp.minimum(transform.progress(count, num_steps), 1.0)
         first = jnp.exp(theta["log_initial_learning_rate"])
         last = jnp.exp(theta["log_final_learning_rate"])
         return (1.0 - fraction) * first + fraction * last
-    log_fall = jnp.exp(theta["log_decay"]) * jnp.log1p(t / rule.time_scale)
+    log_fall = jnp.exp(theta["log_decay"]) * jnp.log1p(count.astype(jnp.float32) / rule.time_scale)
     return jnp.exp(theta["log_learning_rate"] - log_fall)
 
 
@@ -220,11 +214,3 @@ def _check_fraction(field: str, number: float, *, positive: bool) -> None:
     if not (0 < number < 1 or (number == 0 and not positive)):
         bounds = "above 0 and below 1, because its logit is learned" if positive else "in [0, 1)"
         raise ValueError(f"{field} = {number} must be {bounds}.")
-
-
-def _check_horizon(schedule: str, num_steps: int | None) -> None:
-    if schedule == "linear" and num_steps is None:
-        raise ValueError(
-            "A linear schedule runs over the horizon T, but num_steps is None; call "
-            "bind(theta, num_steps=T) with the number of inner steps."
-        )

@@ -1,6 +1,6 @@
-"""What every learned optimizer shares on its way to being an Optax optimizer."""
+"""Small parts that many rules share: counters, moving averages, checks of fields."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,61 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import sharding
-
-
-def make_transformation(
-    name: str,
-    init_state: Callable[[Any], Any],
-    step: Callable[..., tuple[Any, Any]],
-    *,
-    needs_params: bool,
-    uses_value: bool = False,
-) -> optax.GradientTransformationExtraArgs:
-    """Wrap a rule that thinks in float32 into Optax's interface.
-
-    Args:
-        name: the rule's name, for error messages.
-        init_state: parameters -> state.
-        step: (float32 gradients, state, parameters) -> (float32 step to add, next state). Where
-            the caller passes no parameters, the gradients take their place.
-        needs_params: whether to refuse ``params=None``.
-        uses_value: whether ``step`` takes the training loss as a fourth argument: a float32
-            scalar, or None where the caller passes no ``value``.
-
-    Returns:
-        The optimizer. It ignores all extra arguments but ``value``, and returns steps in the
-        parameters' dtype, rounded once.
-    """
-
-    def init(params: Any) -> Any:
-        return sharding.join(init_state(params), params)
-
-    def update(
-        updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra_args: Any
-    ) -> tuple[Any, Any]:
-        del extra_args
-        if params is None and needs_params:
-            raise ValueError(
-                f"{name} looks at the parameters, but update() was called with params=None; call "
-                "update(grads, state, params)."
-            )
-        like = updates if params is None else params
-        grads = jax.tree.map(lambda g: jnp.asarray(g).astype(jnp.float32), updates)
-        inputs = (grads, state, like)
-        steps, state = step(*inputs, _read_value(value)) if uses_value else step(*inputs)
-        return jax.tree.map(lambda s, p: s.astype(p.dtype), steps, like), state
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _read_value(value: Any) -> Float[Array, ""] | None:
-    """The training loss in float32."""
-    if value is not None and jnp.shape(value) != ():
-        raise ValueError(
-            f"value has shape {jnp.shape(value)}, but must be the training loss, a scalar; leave "
-            "it out where there is none."
-        )
-    return None if value is None else jnp.asarray(value).astype(jnp.float32)
+from lopt.base import NumSteps
 
 
 def zero_count() -> Int[Array, ""]:
@@ -74,6 +20,14 @@ def zero_count() -> Int[Array, ""]:
 def increment(count: Int[Array, ""]) -> Int[Array, ""]:
     """The next count, which stays at the largest integer instead of overflowing."""
     return jnp.asarray(optax.safe_increment(count))
+
+
+def progress(count: Int[Array, ""], num_steps: NumSteps) -> Float[Array, ""]:
+    """The fraction t / T, which is exactly 1 at t = T, of a rule with ``needs_num_steps``."""
+    assert num_steps is not None  # bind refuses it
+    t, end = count.astype(jnp.float32), jnp.asarray(num_steps, jnp.float32)
+    # Compilers turn the division by a constant into a product with its rounded inverse.
+    return jnp.where(t == end, 1.0, t / end)
 
 
 def zeros_like(params: Any, *leading: int) -> Any:

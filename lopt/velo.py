@@ -35,15 +35,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import accumulators, loss_features, per_parameter, per_tensor, transform
 from lopt.accumulators import Accumulators
-from lopt.base import LearnedOptimizer, Theta
+from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.loss_features import LossAverages
 
 PROGRESS = np.array([0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1], np.float32)
+"""Places of t / T at which one of the features goes from -1 to 1."""
 MAX_RANK = 4
 TENSOR_FEATURES = 5 + MAX_RANK + 1
 NUM_FEATURES = TENSOR_FEATURES + len(PROGRESS) + loss_features.NUM_FEATURES
@@ -87,6 +87,10 @@ class VeLOLopt(LearnedOptimizer):
         transform.check_positive("width", self.width)
         transform.check_positive("bank_size", self.bank_size)
 
+    @property
+    def needs_num_steps(self) -> bool:
+        return True
+
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: the layers around the LSTM, and the bank with leaves ``[bank_size, ...]``."""
         sizes = {
@@ -112,27 +116,7 @@ class VeLOLopt(LearnedOptimizer):
             "bank": jax.vmap(point_down)(bank),
         }
 
-    def bind(
-        self, theta: Theta, num_steps: int | None = None
-    ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer.
-
-        Without ``value`` the features of the training loss are zero.
-
-        Raises:
-            ValueError: without ``num_steps``.
-        """
-        if num_steps is None:
-            raise ValueError(
-                "velo looks at the progress t / T of the training, but num_steps is None; call "
-                "bind(theta, num_steps=T) with the number of inner steps."
-            )
-        step = functools.partial(self._step, theta, num_steps)
-        return transform.make_transformation(
-            "velo", self._init_state, step, needs_params=True, uses_value=True
-        )
-
-    def _init_state(self, params: Any) -> VeLOState:
+    def init_state(self, theta: Theta, params: Any) -> VeLOState:
         return VeLOState(
             transform.zero_count(),
             accumulators.init(params),
@@ -140,20 +124,14 @@ class VeLOLopt(LearnedOptimizer):
             loss_features.init(),
         )
 
-    def _step(
-        self,
-        theta: Theta,
-        num_steps: int,
-        grads: Any,
-        state: VeLOState,
-        params: Any,
-        value: Float[Array, ""] | None,
-    ) -> tuple[Any, VeLOState]:
-        grads = per_tensor.clip(grads)
-        params = jax.tree.map(lambda p: p.astype(jnp.float32), params)
+    def step(self, theta: Theta, state: VeLOState, inputs: StepInputs) -> tuple[Any, VeLOState]:
+        """Take one inner step; without ``value`` the features of the training loss are zero."""
+        grads, params = per_tensor.clip(inputs.grads), inputs.params
         new = accumulators.update(grads, state.accumulators, accumulators.RATES)
-        loss = loss_features.update(state.loss, value)
-        shared = jnp.concatenate([_progress(state.count, num_steps), loss_features.features(loss)])
+        loss = loss_features.update(state.loss, inputs.value)
+        progress = transform.progress(state.count, inputs.num_steps)
+        places = jnp.tanh(10.0 * (progress - PROGRESS))
+        shared = jnp.concatenate([places, loss_features.features(loss)])
         features = jax.tree.map(_tensor_features, params, new)
         lstm = self._apply_lstm(theta, state, features, shared)
 
@@ -204,11 +182,6 @@ def _cut(layers: list[jax.Array], copies: int) -> per_parameter.Net:
         bank[f"w{i}"] = jnp.moveaxis(weights, 1, 0)
         bank[f"b{i}"] = jnp.zeros(weights.shape[1:], jnp.float32)
     return bank
-
-
-def _progress(count: Int[Array, ""], num_steps: int) -> Float[Array, " 9"]:
-    """t / T at nine places between 0 and a little more than 1."""
-    return jnp.tanh(10.0 * (count.astype(jnp.float32) / num_steps - PROGRESS))
 
 
 def _rms(param: jax.Array) -> Float[Array, ""]:
