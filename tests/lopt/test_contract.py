@@ -12,45 +12,21 @@ import pytest
 
 import lopt
 import lopt.base
+from tests.lopt.cases import HORIZON, VARIANTS, draw_params, draw_theta, types, variant_id
 
-HORIZON = 50
-SCHEDULES = [("sgd_schedule", {"schedule": s}) for s in ("linear", "inverse_time")]
-VARIANTS = [*((name, {}) for name in lopt.LOPTS), *SCHEDULES]
 NEEDS_PARAMS = ("mlp", "adafac_mlp", "nn_adam", "rnn_mlp", "velo")
 USES_VALUE = MIXES_LEAVES = ("rnn_mlp", "velo")
+USES_NUM_STEPS = ("velo", "sgd_schedule-linear")
 CLIPS_GRADIENTS = ("nn_adam", "rnn_mlp", "velo")
 SHARED_ARRAYS = {"rnn_mlp": 4, "velo": 3}
 """Arrays of the state that belong to no leaf of the parameters, besides the count."""
-
-
-def draw_theta(rule, seed=0):
-    """Meta-parameters away from their initial values, so that every part of theta matters."""
-    leaves, treedef = jax.tree.flatten(jax.jit(rule.init)(jax.random.key(seed)))
-    noise = np.random.default_rng(seed)
-    return treedef.unflatten(
-        [x + noise.normal(0, 0.02, x.shape).astype(np.float32) for x in leaves]
-    )
-
-
-def draw_params(seed=0):
-    draw = np.random.default_rng(seed).normal
-
-    def leaf(*shape):
-        return jnp.asarray(draw(size=shape), jnp.float32)
-
-    half = leaf(5).astype(jnp.bfloat16)
-    return {
-        "a": {"s": leaf(), "b": half.astype(jnp.float32), "w": leaf(6, 4)},
-        "c": (leaf(3, 1, 2, 5), leaf(0, 3), leaf(6, 4)),
-        "half": half,
-    }
 
 
 class Case:
     """One rule with everything that the tests share, compiled once."""
 
     def __init__(self, name, fields):
-        self.name = name
+        self.name, self.id = name, variant_id((name, fields))
         self.rule = lopt.LOPTS[name](**fields)
         self.theta = draw_theta(self.rule)
         self.params = draw_params()
@@ -59,9 +35,7 @@ class Case:
         self.update = jax.jit(self.tx.update)
 
 
-@pytest.fixture(
-    scope="module", params=VARIANTS, ids=lambda v: "-".join([v[0], *map(str, v[1].values())])
-)
+@pytest.fixture(scope="module", params=VARIANTS, ids=variant_id)
 def case(request):
     return Case(*request.param)
 
@@ -73,10 +47,6 @@ def few(params):
 
 def of_size(tree):
     return [x for x in jax.tree.leaves(tree) if x.size]
-
-
-def types(tree):
-    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), jax.eval_shape(lambda: tree))
 
 
 def unroll(rule, theta, params, steps=3):
@@ -125,7 +95,7 @@ def test_update_returns_the_step_and_keeps_types(case):
     assert hasattr(case.state, "_fields")
     assert case.state.count.dtype == jnp.int32
     assert int(after.count) == 1
-    assert all(np.all(np.isfinite(u)) and np.any(u != 0) for u in of_size(updates))
+    assert all(np.all(np.isfinite(u)) and np.any(u) for u in of_size(updates))
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(after))
 
 
@@ -136,19 +106,59 @@ def test_abstract_init(case):
 
 
 def test_extra_arguments(case):
-    """Unknown ones are ignored, and so is the loss by rules that do not look at it."""
+    """Unknown ones are ignored, and the loss may have any dtype."""
     params = few(case.params)
     inputs = params, case.tx.init(params), params
 
     def program(**extra_args):
         return jax.make_jaxpr(functools.partial(case.tx.update, **extra_args))(*inputs)
 
-    plain = str(program())
-    assert str(program(value_fn=None, mystery=1, grad=params)) == plain
+    plain = program()
+    assert str(program(value_fn=None, mystery=1, grad=params)) == str(plain)
     for value in (None, 2.0, np.float32(2.0), jnp.bfloat16(2.0)):
-        told = program(value=value)
-        assert told.out_avals == program().out_avals
-        assert (str(told) != plain) == (case.name in USES_VALUE and value is not None)
+        assert program(value=value).out_avals == plain.out_avals
+
+
+def matters(function):
+    """Whether the result depends on the argument, a number."""
+    try:
+        # Refuses what differs between the elements of the batch.
+        jax.eval_shape(jax.vmap(function, out_axes=None), jnp.arange(1, 3))
+    except ValueError as error:
+        if "out_axes" not in str(error):
+            raise
+        return True
+    return False
+
+
+def test_what_the_rule_looks_at(case):
+    params = few(case.params)
+    state = case.tx.init(params)
+
+    def update(value=1.0, num_steps=HORIZON):
+        tx = case.rule.bind(case.theta, num_steps)
+        return tx.update(params, state, params, value=value)
+
+    assert matters(lambda value: update(value=value)) == (case.name in USES_VALUE)
+    assert matters(lambda steps: update(num_steps=steps)) == (case.id in USES_NUM_STEPS)
+    assert case.rule.needs_num_steps == (case.id in USES_NUM_STEPS)
+
+
+def test_num_steps(case):
+    """It may be traced, is needed where the rule looks at it, and is checked everywhere."""
+    for bad in (0, -3):
+        with pytest.raises(ValueError, match=f"num_steps = {bad} must be"):
+            case.rule.bind(case.theta, bad)
+    if not case.rule.needs_num_steps:
+        case.rule.bind(case.theta)
+        return
+    with pytest.raises(ValueError, match=r"num_steps is None; call bind\(theta, num_steps=T\)"):
+        case.rule.bind(case.theta)
+
+    params = few(case.params)
+    inputs = params, case.tx.init(params)._replace(count=jnp.int32(7)), params
+    traced = jax.jit(lambda num_steps: case.rule.bind(case.theta, num_steps).update(*inputs))
+    assert_close(traced(jnp.int32(HORIZON)), case.update(*inputs))
 
 
 def test_params_none(case):
@@ -218,33 +228,47 @@ def test_jit_compiles_once(case, caplog):
     assert not [r for r in caplog.records if "Compiling" in r.getMessage()]
 
 
-def test_vmap_equals_a_loop(case):
+def train(rule, theta, params):
+    """Parameters and state after three steps, and a gradient with respect to theta."""
+
+    def loss(theta):
+        after, state = unroll(rule, theta, params)
+        return jnp.sum(jnp.sin(after["w"])), (after, state)
+
+    return jax.grad(loss, has_aux=True)(theta)[::-1]
+
+
+@pytest.fixture(scope="module")
+def particles(case):
+    """Theta and parameters of two particles, and a function that trains several."""
+    drawn = [(draw_theta(case.rule, seed), few(draw_params(seed))) for seed in (0, 5)]
+    batch = jax.tree.map(lambda *xs: np.stack(xs), *drawn)
+    program = jax.jit(jax.vmap(functools.partial(train, case.rule)))
+    return *batch, lambda *batch: jax.device_get(program(*batch))
+
+
+def test_vmap_equals_a_loop(case, particles):
     """Over particles, each with its own theta."""
-    thetas = [draw_theta(case.rule, 0), draw_theta(case.rule, 5)]
-    params = [few(draw_params(0)), few(draw_params(5))]
-    theta, batch = (jax.tree.map(lambda *xs: np.stack(xs), *xs) for xs in (thetas, params))
-    batched = jax.jit(jax.vmap(functools.partial(unroll, case.rule)))
-    out = batched(theta, batch)
-    turned = batched(*jax.tree.map(lambda x: x[::-1], (theta, batch)))
+    *batch, train_all = particles
+    out, _ = train_all(*batch)
+    turned, _ = train_all(*jax.tree.map(lambda x: x[::-1], batch))
     assert_close(out, jax.tree.map(lambda x: x[::-1], turned))
 
-    single, state = params[0], case.tx.init(params[0])
+    single = few(case.params)
+    state = case.tx.init(single)
     for _ in range(3):
         updates, state = case.update(jax.tree.map(lambda p: 2 * p, single), state, single)
         single = optax.apply_updates(single, updates)
     assert_close(jax.tree.map(lambda x: x[0], out), (single, state), rtol=1e-4, atol=1e-6)
 
 
-def test_gradients_through_time(case):
+def test_gradients_through_time(particles):
     """They are finite, and every meta-parameter matters somewhere."""
-
-    def loss(theta):
-        after, _ = unroll(case.rule, theta, few(case.params), steps=2)
-        return jnp.sum(jnp.sin(after["w"]))
-
-    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(case.theta)):
+    *batch, train_all = particles
+    _, grads = train_all(*batch)
+    for leaf in jax.tree.leaves(grads):
         assert np.all(np.isfinite(leaf))
-        assert np.any(leaf != 0)
+        assert all(np.any(of_particle) for of_particle in leaf)
 
 
 def test_map_params_finds_the_per_parameter_state(case):

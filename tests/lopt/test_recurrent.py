@@ -105,15 +105,3 @@ def test_features_of_the_loss():
 def test_bad_fields(name, fields, message):
     with pytest.raises(ValueError, match=message):
         lopt.LOPTS[name](**fields)
-
-
-def test_velo_needs_a_horizon():
-    with pytest.raises(ValueError, match=r"num_steps is None; call bind\(theta, num_steps=T\)"):
-        lopt.LOPTS["velo"]().bind({})
-
-
-def test_loss_must_be_a_scalar():
-    tx = lopt.LOPTS["rnn_mlp"]().bind({})
-    params = jnp.ones(3)
-    with pytest.raises(ValueError, match=r"value has shape \(3,\), but must be the training loss"):
-        tx.update(params, tx.init(params), params, value=jnp.ones(3))

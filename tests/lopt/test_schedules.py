@@ -93,12 +93,6 @@ def test_plain_sgd_has_two_meta_parameters_and_no_trace():
     assert len(jax.tree.leaves(rule.bind(theta, 10).init(jnp.ones(3)))) == 1
 
 
-@pytest.mark.parametrize("rule", [lopt.SGDSchedule, lopt.AdamSchedule])
-def test_linear_schedule_needs_the_horizon(rule):
-    with pytest.raises(ValueError, match=r"num_steps is None.*num_steps=T"):
-        bound(rule(schedule="linear"))
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -1,0 +1,70 @@
+"""Every registered rule on devices that are not here, and with their sizes of blocks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lopt
+from lopt.blocks import ACCELERATOR_BLOCK, CPU_BLOCK, block_size
+from tests.lopt.cases import HORIZON, VARIANTS, draw_theta, variant_id
+
+SHAPES = {"matrix": (29, 20), "vector": (1024,), "small": (7,)}
+"""The first two are longer than a CPU's block; the first is a multiple of no block."""
+WIDE = ("adafac_mlp", {"hidden": (9,)})
+"""Wide enough for matrix products; the default's network is written out and needs no blocks."""
+IN_BLOCKS = ("mlp", "adafac_mlp-(9,)", "lstm", "rnn_mlp")
+
+
+@pytest.fixture(params=[*VARIANTS, WIDE], ids=variant_id, scope="module")
+def update(request):
+    """One rule's update as a function of theta, and arguments amid a training."""
+    name, fields = request.param
+    rule = lopt.LOPTS[name](**fields)
+    draw = np.random.default_rng(0).normal
+    params, grads = ({k: np.float32(draw(size=n)) for k, n in SHAPES.items()} for _ in range(2))
+
+    def update(theta, grads, state, params):
+        return rule.bind(theta, HORIZON).update(grads, state, params, value=jnp.float32(2.0))
+
+    theta = draw_theta(rule)
+    # Not zero, so that it matters which part of the state meets which part of the gradient.
+    state = jax.tree.map(
+        lambda x: np.abs(draw(size=x.shape)).astype(x.dtype),
+        jax.eval_shape(rule.bind(theta, HORIZON).init, params),
+    )
+    return variant_id(request.param), update, (theta, grads, state, params)
+
+
+def trace(update, args, size):
+    with block_size(size):
+        return jax.jit(lambda *args: update(*args)).trace(*args)
+
+
+def assert_close(found, expected):
+    """Sums in another order: as far apart as two programs are from the exact ones.
+
+    The reference tests measure up to 4e-6 of a tensor's largest number (of ``rnn_mlp``).
+    """
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.max(np.abs(b)))
+
+
+def test_block_size_does_not_matter(update):
+    """Blocks of 16, of a CPU and of an accelerator, which holds every tensor whole."""
+    name, update, args = update
+    traced = {size: trace(update, args, size) for size in (16, CPU_BLOCK, ACCELERATOR_BLOCK)}
+    whole = traced.pop(ACCELERATOR_BLOCK)
+    for size, blocks in traced.items():
+        differs = str(blocks.jaxpr) != str(whole.jaxpr)
+        assert differs == (name in IN_BLOCKS)
+        if differs:
+            assert f"length={-(-580 // size)}" in str(blocks.jaxpr)
+            assert_close(blocks.lower().compile()(*args), whole.lower().compile()(*args))
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_lowers_for_accelerators(update, platform):
+    _, update, args = update
+    lowered = trace(update, args, ACCELERATOR_BLOCK).lower(lowering_platforms=(platform,))
+    assert lowered.out_info == jax.eval_shape(update, *args)
