@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from launch import errors
+from launch import errors, workdir
 
 HEARTBEAT_SECONDS = 15
 """A process that has not been heard of for so long is taken for dead, and ends all others."""
@@ -106,21 +106,44 @@ def output_folder(folder: Path) -> Iterator[Path]:
         yield Path(passing)
 
 
+@contextlib.contextmanager
+def lock(output: Path) -> Iterator[None]:
+    """Hold the lock of this process's ``output_folder``: that of process 0 decides for all.
+
+    Raises:
+        UserError: in every process, where one of them does not get it.
+    """
+    with contextlib.ExitStack() as held:
+        failure = None
+        try:
+            held.enter_context(workdir.lock(output))
+        except errors.UserError as error:
+            failure = error
+        if any(_gather(failure is not None)):
+            raise failure or errors.UserError("another process of this run cannot have the folder")
+        yield
+
+
 def check_agreement(meta_step: int) -> None:
     """Make sure that all processes go on from the same meta-step.
 
     Raises:
         RunFailed: they do not, as where they do not see the same work folder.
     """
+    found = sorted(set(_gather(meta_step)))
+    if len(found) > 1:
+        raise errors.RunFailed(
+            f"the processes would go on from different meta-steps ({found}); --workdir must be one "
+            "folder that all of them share"
+        )
+
+
+def _gather(value: int) -> list[int]:
+    """The values of all processes."""
     import jax
     import numpy as np
     from jax.experimental import multihost_utils
 
     if jax.process_count() == 1:
-        return
-    found = np.unique(multihost_utils.process_allgather(np.asarray(meta_step)))
-    if len(found) > 1:
-        raise errors.RunFailed(
-            f"the processes would go on from different meta-steps ({found.tolist()}); --workdir "
-            "must be one folder that all of them share"
-        )
+        return [value]
+    return multihost_utils.process_allgather(np.asarray(value)).tolist()

@@ -60,8 +60,8 @@ def run(
         None when all is done.
 
     Raises:
-        UserError: a config that cannot be built, or is not that of the run in ``folder``; nothing
-            was written then.
+        UserError: a config that cannot be built, or is not that of the run in ``folder``, or
+            another run goes on there; nothing was written then.
         RunFailed: the run could not go on, or its end could not be saved.
     """
     started = time.monotonic()
@@ -69,23 +69,24 @@ def run(
     cache.enable()
     with signals.listen() as stop, distributed.output_folder(folder) as output:
         experiment = build(config)
-        start = resume.find(experiment, config, folder, restore_from, allow_config_change)
-        finished = start and start.own and workdir.finished_steps(folder) == config.meta_steps
-        distributed.check_agreement(start.number if start else 0)
-        if finished:
-            print(f"{folder} is finished: {config.meta_steps} meta-steps are done")
-            return None
-        snapshot = start.metadata["records"] if start and start.own else None
-        if missing := records.cut(output, snapshot):
-            print(f"{output / workdir.METRICS} is damaged: {missing} bytes of records are lost")
-        (output / workdir.FINISHED).unlink(missing_ok=True)
-        workdir.write_json(output / workdir.CONFIG, config.to_dict())
-        writer = EventWriter(output / workdir.EVENTS) if writer is None else writer
-        store = folder / workdir.CHECKPOINTS
-        try:
-            return _run(experiment, config, output, store, writer, started, start, stop)
-        finally:
-            writer.close()
+        with distributed.lock(output):
+            start = resume.find(experiment, config, folder, restore_from, allow_config_change)
+            finished = start and start.own and workdir.finished_steps(folder) == config.meta_steps
+            distributed.check_agreement(start.number if start else 0)
+            if finished:
+                print(f"{folder} is finished: {config.meta_steps} meta-steps are done")
+                return None
+            snapshot = start.metadata["records"] if start and start.own else None
+            if missing := records.cut(output, snapshot):
+                print(f"{output / workdir.METRICS} is damaged: {missing} bytes of records are lost")
+            (output / workdir.FINISHED).unlink(missing_ok=True)
+            workdir.write_json(output / workdir.CONFIG, config.to_dict())
+            writer = EventWriter(output / workdir.EVENTS) if writer is None else writer
+            store = folder / workdir.CHECKPOINTS
+            try:
+                return _run(experiment, config, output, store, writer, started, start, stop)
+            finally:
+                writer.close()
 
 
 def _run(

@@ -1,9 +1,15 @@
 """The folder that holds everything of one run."""
 
+import contextlib
+import errno
 import json
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from launch import errors
 
@@ -11,8 +17,12 @@ METRICS = "metrics.jsonl"
 CONFIG = "config.json"
 EVENTS = "events"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
 FINISHED = "finished.json"
 """Written last; holds the number of meta-steps after which the run was finished."""
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""What file systems without locks say."""
 
 
 def prepare(path: str | Path) -> Path:
@@ -35,6 +45,43 @@ def prepare(path: str | Path) -> Path:
             f"--workdir={path} cannot be written ({error.strerror}); choose another folder"
         ) from error
     return folder
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep every other command that writes into a work folder out of it.
+
+    The lock is the operating system's, on an empty file that stays: it ends with the process, in
+    whatever way that ends. Where the file system has no locks, a line on stderr says so and the
+    command goes on; where it keeps them on each machine (object storage mounted by FUSE, mostly),
+    only commands on the same machine are kept out. A network file system may hold the lock of a
+    machine that has crashed for a minute or two.
+
+    Raises:
+        UserError: another command holds the lock, or the file cannot be opened.
+    """
+    try:
+        held = filelock.FileLock(folder / LOCK, timeout=0, fallback_to_soft=False).acquire()
+    except filelock.Timeout as error:
+        raise errors.UserError(
+            f"--workdir={folder} is in use: another command writes there; give another --workdir, "
+            "or wait for that command or stop it"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise errors.UserError(
+                f"--workdir={folder} cannot be locked ({error.strerror}: {error.filename}); choose "
+                "another folder"
+            ) from error
+        print(
+            f"lopt: the file system of {folder} has no locks ({error.strerror}): nothing keeps a "
+            "second command from writing there meanwhile",
+            file=sys.stderr,
+            flush=True,
+        )
+        held = contextlib.nullcontext()
+    with held:
+        yield
 
 
 def finished_steps(folder: Path) -> int | None:

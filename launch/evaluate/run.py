@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import joblib
 
-from launch import build, cache, errors, signals, user_code
+from launch import build, cache, errors, signals, user_code, workdir
 from launch.configuration import Config
 from launch.construct import plain
 from launch.evaluate import held_out, identity, results, summary, table
@@ -38,7 +38,8 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
         folder: work folder.
 
     Raises:
-        UserError: a config or a bundle that cannot be used; nothing was written then.
+        UserError: a config or a bundle that cannot be used, or a folder that another command
+            writes into; nothing was written then.
     """
     started = time.monotonic()
     cache.enable()
@@ -55,16 +56,21 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
         settings = [setting for group in groups for setting in group]
         held_out.check(settings, optimizers)
         devices = _devices(fields["workers"])
-        results.write_config(folder, config)
-        _announce(optimizers, settings, plan, len(devices))
-        judged = _judge_all(groups, optimizers, plan, folder, fields["cache_dir"], devices)
-        costs = {optimizer.name: _cost(optimizer) for optimizer in optimizers}
-        seconds = time.monotonic() - started
-        found = summary.summarise(settings, optimizers, judged, costs, plan, fields["reference"])
-        found["environment"] = _environment(seconds, len(devices))
-        results.write(folder, found, judged, plan)
-        table.show(found)
-        print(f"done in {seconds:.0f} s: {folder}; a page of it: lopt report {folder}", flush=True)
+        with workdir.lock(folder):
+            results.write_config(folder, config)
+            _announce(optimizers, settings, plan, len(devices))
+            judged = _judge_all(groups, optimizers, plan, folder, fields["cache_dir"], devices)
+            costs = {optimizer.name: _cost(optimizer) for optimizer in optimizers}
+            seconds = time.monotonic() - started
+            found = summary.summarise(
+                settings, optimizers, judged, costs, plan, fields["reference"]
+            )
+            found["environment"] = _environment(seconds, len(devices))
+            results.write(folder, found, judged, plan)
+            table.show(found)
+            print(
+                f"done in {seconds:.0f} s: {folder}; a page of it: lopt report {folder}", flush=True
+            )
 
 
 def _make_plan(config: Config) -> Plan:
