@@ -9,9 +9,11 @@ import jax
 import numpy as np
 
 import lopt
-from launch import configuration
+from launch import comparison, configuration
 from launch.workdir import write_json
 from lopt.card_limits import LEARNED
+from meta_train.evaluation import Row, verdict
+from meta_train.evaluation.verdict import Loss
 
 _PRIVATE = ("data_dir",)
 """Fields of the config that are about a machine, and left out of the card."""
@@ -95,22 +97,24 @@ def make_card(
     }
 
 
-def compared(rows: Iterable[Mapping[str, Any]], held_out: Collection[str]) -> list[dict[str, Any]]:
+def compared(rows: Sequence[Row], held_out: Collection[str]) -> list[dict[str, Any]]:
     """The comparison that ends a run, as rows of a card.
 
     Args:
-        rows: entries of comparison.json, or like them.
+        rows: all rows, or entries of comparison.json.
         held_out: labels of the tasks that were not trained on.
     """
     fields = ("task", "optimizer", "learning_rate", "mean_loss", "std_error", "final_loss")
+    outcomes = {duel.task: duel.outcome for duel in comparison.duels(rows)}
     return [
         {
-            **{field: row[field] for field in fields},
-            "num_steps": len(row["curve"]),
-            "held_out": row["task"] in held_out,
+            **{field: getattr(row, field) for field in fields},
+            **({"outcome": outcomes[row.task]} if row.optimizer == LEARNED else {}),
+            "num_steps": len(row.curve),
+            "held_out": row.task in held_out,
         }
         for row in rows
-        if row["best"]
+        if row.best
     ]
 
 
@@ -139,38 +143,28 @@ def evaluated(summary: Mapping[str, Any]) -> Evaluated:
     entries = [entry for entry in summary["optimizers"] if entry["kind"] == "learned"]
     if len(entries) != 1:
         raise ValueError(f"it is of {len(entries)} learned optimizers; evaluate this one alone")
-    learned = [entry["name"] for entry in entries]
-    held_out = {(task["label"], task["axis"]): task["held_out"] for task in summary["tasks"]}
-    settings: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for measure in summary["measures"]:
-        settings.setdefault((measure["task"], measure["axis"]), []).append(measure)
+    learned = entries[0]["name"]
     rows = []
-    for setting, measures in settings.items():
-        own_and_best = _own_and_best(measures, learned)
-        rows += [_evaluated_row(x, learned, held_out[setting]) for x in own_and_best]
+    for task in summary["tasks"]:
+        setting = task["label"], task["axis"]
+        here = {x["optimizer"]: x for x in summary["measures"] if (x["task"], x["axis"]) == setting}
+        own = here.pop(learned)
+        duel = verdict.duel(task["label"], Loss.of(own), [Loss.of(x) for x in here.values()])
+        decided = {"optimizer": LEARNED, "outcome": duel.outcome}
+        rows.append(_evaluated_row(own, task["held_out"]) | decided)
+        if duel.best is not None:
+            rows.append(_evaluated_row(here[duel.best.optimizer], task["held_out"]))
     setup = {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]}
     more = {"evaluation_setup": setup, "all_settings": summary["aggregate"]}
     return Evaluated(entries[0]["theta_sha256"], rows, more)
 
 
-def _own_and_best(
-    measures: Sequence[Mapping[str, Any]], learned: Sequence[str]
-) -> list[Mapping[str, Any]]:
-    """Of one setting, what the learned optimizer and the best baseline came to."""
-    own = [measure for measure in measures if measure["optimizer"] in learned]
-    others = [measure for measure in measures if measure["optimizer"] not in learned]
-    finite = [measure for measure in others if measure["mean_loss"] is not None]
-    return own + sorted(finite, key=lambda measure: measure["mean_loss"])[:1]
-
-
-def _evaluated_row(
-    measure: Mapping[str, Any], learned: Sequence[str], held_out: bool
-) -> dict[str, Any]:
+def _evaluated_row(measure: Mapping[str, Any], held_out: bool) -> dict[str, Any]:
     fields = ("mean_loss", "std_error", "final_loss", "final_valid_accuracy", "speedup", "diverged")
     return {
         "task": measure["task"],
         "axis": measure["axis"],
-        "optimizer": LEARNED if measure["optimizer"] in learned else measure["optimizer"],
+        "optimizer": measure["optimizer"],
         **{field: measure[field] for field in fields},
         "held_out": held_out,
     }

@@ -7,8 +7,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from launch import workdir
-from meta_train.evaluation import LEARNED, Row
+from launch import verdict_words, workdir
+from meta_train.evaluation import LEARNED, Row, verdict
+from meta_train.evaluation.verdict import Duel, Loss
 
 
 def best_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -45,22 +46,23 @@ def print_table(rows: Sequence[Row], num_steps: int, held_out: Mapping[str, obje
     if not console.is_terminal:
         console = Console(width=100)
     console.print(table)
-    for task in best_rows(rows):
-        print(verdict(task, rows), flush=True)
+    for duel in duels(rows):
+        print(verdict_words.line(duel), flush=True)
 
 
-def verdict(task: str, rows: Sequence[Row]) -> str:
-    """One line: the learned optimizer's mean loss against the best baseline's."""
-    members = best_rows(rows)[task]
-    learned = next(row for row in members if row.optimizer == LEARNED)
-    baselines = [row for row in members if row.optimizer != LEARNED]
-    best = min(baselines, key=lambda row: row.mean_loss)
-    against = f"{best.optimizer} at {best.learning_rate:.2g} ({best.mean_loss:.4g})"
-    if not np.isfinite(learned.mean_loss):
-        return f"{task}: the learned optimizer diverged; {against}"
-    change = 100 * (learned.mean_loss / best.mean_loss - 1)
-    side = "below" if change < 0 else "above"
-    return f"{task}: learned {learned.mean_loss:.4g}, {abs(change):.1f} % {side} {against}"
+def duels(rows: Sequence[Row]) -> list[Duel]:
+    """Of every task the learned optimizer against the best baseline at its best learning rate."""
+    return [
+        verdict.duel(task, _loss(row), [_loss(other) for other in members if other is not row])
+        for task, members in best_rows(rows).items()
+        for row in members
+        if row.optimizer == LEARNED
+    ]
+
+
+def _loss(row: Row) -> Loss:
+    rate = "" if row.learning_rate is None else f" at {row.learning_rate:.2g}"
+    return Loss.of({**row._asdict(), "optimizer": row.optimizer + rate})
 
 
 def write(rows: Sequence[Row], folder: Path) -> None:

@@ -18,6 +18,7 @@ from launch.build import make_named
 from launch.configuration import Config
 from launch.construct import plain
 from lopt.bundle import check_target
+from meta_train.evaluation import Row
 
 HELP = """
 usage: lopt export WORKDIR OUT [--step=N] [--evaluation=DIR] [--title=TEXT] [--description=TEXT]
@@ -206,7 +207,8 @@ def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:
     same = jax.tree.map(np.array_equal, source.theta, compared)
     if not file.exists() or not all(jax.tree.leaves(same)):
         return []
-    return _rows(file, lambda rows: bundles.compared(rows, source.config.comparison.held_out))
+    held_out = source.config.comparison.held_out
+    return _rows(file, lambda rows: bundles.compared([Row(**row) for row in rows], held_out))
 
 
 def _evaluation(folder: Path) -> bundles.Evaluated:

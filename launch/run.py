@@ -210,7 +210,7 @@ def _finish(
         best, meta_step = validator.best_theta, validator.best_meta_step
         loss = validator.best_loss
     rows = _compare(experiment, config, folder, best, key)
-    evaluation = bundles.compared([row._asdict() for row in rows], experiment.held_out)
+    evaluation = bundles.compared(rows, experiment.held_out)
     horizon = experiment.episodes.max
     card = bundles.make_card(metadata, horizon, meta_step, loss, evaluation)
     bundles.save(folder / "bundle", experiment.optimizer, best, card)

@@ -58,7 +58,9 @@ def render(optimizer: Mapping[str, Any], num_meta_parameters: int, card: Mapping
             ``meta_training`` (a mapping; in it ``tasks``, a list of mappings with a ``label``) and
             ``evaluation`` (a list of mappings with ``task``, ``optimizer``, ``mean_loss`` and, if
             they apply, ``axis``, ``held_out`` and ``diverged``; the optimizer of this bundle is
-            called "learned") have their own places; every other entry becomes a section.
+            called "learned" and has an ``outcome``: whether its loss is "lower" or "higher" than
+            that of the best other one, or the difference "unclear") have their own places; every
+            other entry becomes a section.
     """
     name, horizon = optimizer["name"], card.get("horizon")
     rule = {

@@ -39,20 +39,21 @@ def _of_tasks(tasks: Any) -> str:
 
 def _of_evaluation(rows: list[Mapping[str, Any]]) -> list[str]:
     learned = {_setting(row): row for row in rows if row.get("optimizer") == LEARNED}
-    best: dict[str, float] = {}
-    for row in rows:
-        setting, loss = _setting(row), _loss(row)
-        if row.get("optimizer") != LEARNED and loss is not None:
-            best[setting] = min(loss, best.get(setting, loss))
-    compared = [setting for setting in learned if setting in best]
-    if not compared:
-        return ["It has not been compared with any other optimizer."]
-    behind = [s for s in compared if not _is_below(_loss(learned[s]), best[s])]
-    diverged = [s for s in learned if learned[s].get("diverged") or _loss(learned[s]) is None]
-    sentences = [
-        f"In {len(behind)} of {len(compared)} settings the best baseline has the lower mean loss"
-        + (f": {_listed(behind)}." if behind else "; other settings may differ.")
+    behind, unclear, ahead = (
+        [setting for setting, row in learned.items() if row.get("outcome") == outcome]
+        for outcome in ("higher", "unclear", "lower")
+    )
+    if not behind + unclear + ahead:
+        return ["It is not recorded whether it is better than any other optimizer."]
+    diverged = [
+        s for s in learned if learned[s].get("diverged") or learned[s].get("mean_loss") is None
     ]
+    sentences = [
+        f"In {len(behind)} of {len(behind + unclear + ahead)} settings the best baseline has the "
+        "lower mean loss" + (f": {_listed(behind)}." if behind else "; other settings may differ.")
+    ]
+    if unclear:
+        sentences.append(f"In {len(unclear)} there is no clear difference: {_listed(unclear)}.")
     if diverged:
         sentences.append(f"Some of its trainings diverged in {_listed(diverged)}.")
     if not any(row.get("held_out") for row in learned.values()):
@@ -74,15 +75,6 @@ def _rows(entry: Any) -> list[Mapping[str, Any]]:
 def _setting(row: Mapping[str, Any]) -> str:
     """A task, and what is changed of it."""
     return f"{row.get('task')} ({row['axis']})" if row.get("axis") else str(row.get("task"))
-
-
-def _loss(row: Mapping[str, Any]) -> float | None:
-    loss = row.get("mean_loss")
-    return loss if isinstance(loss, int | float) and not isinstance(loss, bool) else None
-
-
-def _is_below(loss: float | None, other: float) -> bool:
-    return loss is not None and loss < other
 
 
 def _listed(names: list[str]) -> str:

@@ -6,6 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from launch import verdict_words
+from meta_train.evaluation.verdict import Loss, duel
+
 _WIDTH = 110
 """Columns where the output is no terminal."""
 
@@ -26,30 +29,23 @@ def verdicts(summary: Mapping[str, Any]) -> list[str]:
     kinds = {entry["name"]: entry["kind"] for entry in summary["optimizers"]}
     lines = []
     for task, rows in _by_setting(summary):
-        baselines = [x for x in rows if kinds[x["optimizer"]] == "baseline"]
-        finite = [x for x in baselines if x["mean_loss"] is not None]
-        best = min(finite, key=lambda x: x["mean_loss"]) if finite else None
-        learned = [x for x in rows if kinds[x["optimizer"]] == "learned"]
-        lines += [f"{_title(task)}: {_verdict(x, best)}" for x in learned]
+        baselines = [Loss.of(x) for x in rows if kinds[x["optimizer"]] == "baseline"]
+        lines += [
+            verdict_words.line(duel(_title(task), Loss.of(x), baselines)) + _speed(x)
+            for x in rows
+            if kinds[x["optimizer"]] == "learned"
+        ]
     return lines
 
 
-def _verdict(row: Mapping[str, Any], best: Mapping[str, Any] | None) -> str:
-    name, loss = row["optimizer"], row["mean_loss"]
-    if loss is None:
-        return f"{name} diverged"
-    words = f"{name} {loss:.4g}"
-    if best is not None and best["mean_loss"] > 0:
-        change = 100 * (loss / best["mean_loss"] - 1)
-        side = "below" if change < 0 else "above"
-        words += f", {abs(change):.1f} % {side} {best['optimizer']} ({best['mean_loss']:.4g})"
-    if row["target"] is not None:
-        goal = f"the final loss of {row['target_optimizer']}"
-        if row["steps_to_target"] is None:
-            words += f"; never at {goal}"
-        elif row["speedup"] is not None:
-            words += f"; at {goal} {row['speedup']:.2f} x as fast in steps"
-            words += f", {row['speedup_seconds']:.2f} x in time"
+def _speed(row: Mapping[str, Any]) -> str:
+    """When it comes to the target, and how often it diverges, in words that follow others."""
+    words, goal = "", f"the final loss of {row['target_optimizer']}"
+    if row["target"] is not None and row["steps_to_target"] is None:
+        words = f"; never at {goal}"
+    elif row["speedup"] is not None:
+        words = f"; at {goal} {row['speedup']:.2f} x as fast in steps"
+        words += f", {row['speedup_seconds']:.2f} x in time"
     if row["diverged"]:
         words += f"; {100 * row['diverged']:.0f} % of the runs diverged"
     return words

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy.special import stdtrit
 
-from launch.report import panels, tables, verdict
+from launch.report import panels, tables
 from launch.report.evaluation_folder import Evaluation, Setting
 from launch.report.panels import Panel
 from launch.report.styles import BLUE, GREY, VERMILLION, Line
-from launch.report.verdict import Duel
+from meta_train.evaluation import verdict
+from meta_train.evaluation.verdict import Duel
 
 LEVEL = 0.95
 """Of confidence bands."""
@@ -174,7 +175,7 @@ def iqm(evaluation: Evaluation, lines: Mapping[str, Line]) -> Panel | None:
 def _why_no_ratio(duel: Duel) -> str:
     if duel.best is None:
         return "no baseline"
-    return "diverged" if math.isnan(duel.learned.mean) else "not above zero"
+    return "diverged" if duel.learned.diverged else "not above zero"
 
 
 def _error(duel: Duel) -> float:

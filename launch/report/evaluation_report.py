@@ -128,10 +128,6 @@ def _bundles(evaluation: Evaluation, remarks: list[str]) -> dict[str, Any]:
     return found
 
 
-def _known(evaluation: Evaluation, measure: str) -> bool:
-    return any(row.get(measure) is not None for row in evaluation.measures.values())
-
-
 def _section(evaluation: Evaluation, name: str) -> Mapping[str, Any]:
     section = evaluation.config.get(name)
     return section if isinstance(section, Mapping) else {}

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
-from launch.report import tables, verdict
+from launch import verdict_words
+from launch.report import tables
 from launch.report.evaluation_folder import Evaluation, Setting
-from launch.report.verdict import Duel, Loss
+from meta_train.evaluation import verdict
+from meta_train.evaluation.verdict import Duel, Loss
 
 
 def duels(evaluation: Evaluation, learned: str, settings: Sequence[Setting]) -> list[Duel]:
     """A learned optimizer against the best baseline in each setting."""
 
     def loss(setting: Setting, name: str) -> Loss:
-        mean, error = (evaluation.value(setting, name, x) for x in ("mean_loss", "std_error"))
-        return Loss(name, tables.nan(mean), tables.nan(error))
+        numbers = {x: evaluation.value(setting, name, x) for x in ("mean_loss", "std_error")}
+        return Loss.of({"optimizer": name, **numbers})
 
     return [
         verdict.duel(x.title, loss(x, learned), [loss(x, name) for name in evaluation.baselines])
@@ -34,15 +36,15 @@ def sentences(evaluation: Evaluation, learned: str) -> list[str]:
     """What is to be known first about a learned optimizer, its defeats included."""
     first = duels(evaluation, learned, held_out(evaluation))
     after = duels(evaluation, learned, changed(evaluation))
-    lost, won = (verdict.listed(first, x) for x in (verdict.HIGHER, verdict.LOWER))
-    found = [f"It has {verdict.tally(first)}." if first else "No task is held out."]
+    lost, won = (verdict_words.listed(first, x) for x in (verdict.HIGHER, verdict.LOWER))
+    found = [f"It has {verdict_words.tally(first)}." if first else "No task is held out."]
     found += [f"It loses on {lost}."] if lost else []
     found += [f"It wins on {won}."] if won else []
     found += _together(evaluation, learned)
     found += _speed(evaluation, learned)
     if after:
-        lost = verdict.listed(after, verdict.HIGHER)
-        found.append(f"Where a task is changed it has {verdict.tally(after)}.")
+        lost = verdict_words.listed(after, verdict.HIGHER)
+        found.append(f"Where a task is changed it has {verdict_words.tally(after)}.")
         found += [f"Changed tasks that it loses: {lost}."] if lost else []
     return [*found, *_diverged(evaluation, learned)]
 

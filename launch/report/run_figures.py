@@ -7,8 +7,9 @@ import numpy as np
 from launch.report import panels
 from launch.report.blocks import blocks
 from launch.report.panels import Panel
-from launch.report.run_folder import Entry, Run
+from launch.report.run_folder import Run
 from launch.report.styles import BLUE, GREEN, ORANGE, VERMILLION, Line
+from meta_train.evaluation import Row
 
 _WIDE = (5.0, 3.2)
 
@@ -50,7 +51,7 @@ def diagnostics(run: Run) -> list[Panel]:
     return [panel for panel in made if panel is not None]
 
 
-def comparison(tasks: Mapping[str, Sequence[Entry]], lines: Mapping[str, Line]) -> list[Panel]:
+def comparison(tasks: Mapping[str, Sequence[Row]], lines: Mapping[str, Line]) -> list[Panel]:
     """Training loss over inner steps, per task, of every optimizer at its best learning rate."""
     made = []
     for i, (title, entries) in enumerate(tasks.items()):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from launch import workdir
+from meta_train.evaluation import Row
 
 COMPARISON, BUNDLE = "comparison.json", "bundle"
 
@@ -21,20 +22,6 @@ class Series(NamedTuple):
     """NaN where a value was not finite."""
 
 
-class Entry(NamedTuple):
-    """One optimizer at one learning rate on one task, from comparison.json."""
-
-    task: str
-    optimizer: str
-    learning_rate: float | None
-    mean_loss: float
-    std_error: float
-    final_loss: float
-    curve: np.ndarray
-    """Training loss at each inner step; empty where it was not kept."""
-    best: bool
-
-
 class Run(NamedTuple):
     """What a work folder holds."""
 
@@ -42,7 +29,8 @@ class Run(NamedTuple):
     config: dict[str, Any]
     records: list[dict[str, Any]]
     """Those of metrics.jsonl that can be read, by meta-step."""
-    comparison: list[Entry]
+    comparison: list[Row]
+    """NaN where a number was not finite; an empty curve where it was not kept."""
     finished: int | None
     """Meta-steps after which the run was finished."""
     remarks: list[str]
@@ -65,7 +53,7 @@ def read(folder: Path) -> Run:
     remarks: list[str] = []
     config = _read_json(folder / workdir.CONFIG, dict, remarks) or {}
     entries = _read_json(folder / COMPARISON, list, remarks) or []
-    comparison = [_entry(x) for x in entries if isinstance(x, dict)]
+    comparison = [_row(x) for x in entries if isinstance(x, dict)]
     records = _read_records(folder / workdir.METRICS, remarks)
     return Run(folder, config, records, comparison, workdir.finished_steps(folder), remarks)
 
@@ -112,11 +100,11 @@ def _record(line: str) -> dict[str, Any] | None:
     return value if good else None
 
 
-def _entry(value: dict[str, Any]) -> Entry:
+def _row(value: dict[str, Any]) -> Row:
     rate = number(value.get("learning_rate"))
     curve = value.get("curve")
     losses = [number(x) for x in curve] if isinstance(curve, list) else []
-    return Entry(
+    return Row(
         task=str(value.get("task")),
         optimizer=str(value.get("optimizer")),
         learning_rate=None if math.isnan(rate) else rate,

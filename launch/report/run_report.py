@@ -8,29 +8,30 @@ import numpy as np
 
 import lopt
 from checkpoints import DamagedError, Store
-from launch import workdir
-from launch.report import rule_figure, rule_section, run_figures, styles, tables, verdict
-from launch.report.run_folder import BUNDLE, Entry, Run
+from launch import comparison, verdict_words, workdir
+from launch.report import rule_figure, rule_section, run_figures, styles, tables
+from launch.report.run_folder import BUNDLE, Run
 from launch.report.tables import Cell, Table
-from launch.report.verdict import Duel, Loss
-from meta_train.evaluation import LEARNED
+from meta_train.evaluation import LEARNED, Row, verdict
+from meta_train.evaluation.verdict import Duel
 
 TEMPLATE = "run.html"
 
-ByTask = Mapping[str, Sequence[Entry]]
+ByTask = Mapping[str, Sequence[Row]]
 """For each task the learned optimizer, then every baseline at its best learning rate."""
 
 
 def content(run: Run) -> dict[str, Any]:
     """What the template shows; to be called within ``styles.drawing()``."""
     remarks = list(run.remarks)
-    by_task = _by_task(run)
+    rows = _titled(run)
+    by_task = comparison.best_rows(rows)
     names = dict.fromkeys(entry.optimizer for entries in by_task.values() for entry in entries)
     lines = styles.lines([LEARNED], [name for name in names if name != LEARNED])
     bundle = rule_section.load(run.folder / BUNDLE, remarks)
     return {
         "title": f"{_subject(run)}, meta-trained on {_goal(run)}",
-        "verdict": _verdict(run, _duels(by_task)),
+        "verdict": _verdict(run, comparison.duels(rows)),
         "facts": _facts(run, bundle),
         "meta_loss": run_figures.meta_loss(run),
         "diagnostics": run_figures.diagnostics(run),
@@ -63,32 +64,22 @@ def _field(run: Run, *path: str) -> Any:
     return value
 
 
-def _by_task(run: Run) -> dict[str, list[Entry]]:
+def _titled(run: Run) -> list[Row]:
+    """The comparison, with tasks that say whether they are held out."""
     held_out = _field(run, "comparison", "held_out") or {}
-    found: dict[str, list[Entry]] = {}
-    for entry in run.comparison:
-        if entry.best:
-            title = f"{entry.task} (held out)" if entry.task in held_out else entry.task
-            found.setdefault(title, []).append(entry)
-    return found
-
-
-def _duels(by_task: ByTask) -> list[Duel]:
-    found = []
-    for title, entries in by_task.items():
-        losses = [Loss(x.optimizer, x.mean_loss, x.std_error) for x in entries]
-        learned = [x for x in losses if x.optimizer == LEARNED]
-        found += [verdict.duel(title, x, [y for y in losses if y is not x]) for x in learned]
-    return found
+    return [
+        row._replace(task=f"{row.task} (held out)") if row.task in held_out else row
+        for row in run.comparison
+    ]
 
 
 def _verdict(run: Run, duels: Sequence[Duel]) -> str:
     """One sentence."""
     if not duels:
         return _progress(run)
-    parts = [f"The learned optimizer has {verdict.tally(duels)}"]
+    parts = [f"The learned optimizer has {verdict_words.tally(duels)}"]
     for outcome, words in ((verdict.HIGHER, "higher on "), (verdict.LOWER, "lower on ")):
-        listed = verdict.listed(duels, outcome)
+        listed = verdict_words.listed(duels, outcome)
         parts += [words + listed] if listed else []
     return ": ".join([parts[0], "; ".join(parts[1:])]) + "." if parts[1:] else parts[0] + "."
 

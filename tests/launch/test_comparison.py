@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -39,14 +40,28 @@ def test_table_holds_the_best_of_each_optimizer(rows, capsys):
     assert "digits_mlp: learned" in shown
 
 
-def test_verdict_says_which_side(rows):
-    assert " below adam at 0.01 " in comparison.verdict("digits_mlp", rows)
-    assert " above adam at 0.01 " in comparison.verdict("digits_other", rows)
+def lines(rows, capsys):
+    comparison.print_table(rows, 1000, {})
+    return [line for line in capsys.readouterr().out.splitlines() if ": learned " in line]
 
 
-def test_verdict_on_a_diverged_optimizer(rows):
-    diverged = rows[0]._replace(mean_loss=float("inf"))
-    assert "diverged" in comparison.verdict("digits_mlp", [diverged, *rows[1:]])
+def test_verdicts_say_which_side(rows, capsys):
+    first, second = lines(rows, capsys)
+    assert re.fullmatch(
+        r"digits_mlp: learned 0\.\d+, \d+\.\d % below the 0\.\d+ of adam at 0\.01", first
+    )
+    assert re.match(r"digits_other: .* above the 0\.\d+ of adam at 0\.01", second)
+
+
+def test_verdict_on_a_difference_within_the_noise(rows, capsys):
+    noisy = [row._replace(std_error=0.5) for row in rows]
+    for line in lines(noisy, capsys):
+        assert ", no clear difference from the " in line
+
+
+def test_verdict_on_a_diverged_optimizer(rows, capsys):
+    diverged = rows[0]._replace(mean_loss=float("inf"), std_error=float("nan"))
+    assert lines([diverged, *rows[1:4]], capsys)[0].startswith("digits_mlp: learned diverged")
 
 
 def test_file_has_all_rows_and_the_best_curves(rows, tmp_path):

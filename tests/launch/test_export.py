@@ -135,7 +135,7 @@ def test_card_is_filled_from_the_run(finished, tmp_path):
         assert b"private" not in file.read_bytes()
     readme = (tmp_path / "out" / "README.md").read_text()
     assert "meta-trained on bowl alone" in readme
-    assert "not been compared" in readme
+    assert "not recorded whether it is better" in readme
 
 
 def test_step_and_texts_of_ones_own(finished, tmp_path, capsys):

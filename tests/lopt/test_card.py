@@ -33,20 +33,24 @@ def test_limits_follow_from_the_card():
     def row(task, optimizer, loss, **more):
         return {"task": task, "optimizer": optimizer, "mean_loss": loss, **more}
 
-    rows = [row("a", "learned", 0.1), row("a", "adam", 0.2), row("a", "lion", 0.3)]
-    rows += [row("a", "learned", 0.4, axis="width x4"), row("a", "adam", 0.3, axis="width x4")]
+    rows = [row("a", "learned", 0.1, outcome="lower"), row("a", "adam", 0.2), row("a", "lion", 0.3)]
+    rows += [row("a", "learned", 0.4, axis="width x4", outcome="higher")]
+    rows += [row("a", "adam", 0.3, axis="width x4")]
     text = "\n".join(limits({"horizon": 30, "evaluation": rows}))
     assert "more than 30 steps" in text
     assert "In 1 of 2 settings" in text
     assert "lower mean loss: a (width x4)." in text
     assert "No task of the evaluation was held out" in text
     assert "diverged" not in text
-    rows += [row("b", "learned", None, held_out=True), row("b", "adam", 0.3, held_out=True)]
+    assert "no clear difference" not in text
+    rows += [row("b", "learned", None, held_out=True, outcome="higher"), row("b", "adam", 0.3)]
+    rows += [row("c", "learned", 0.2, outcome="unclear"), row("c", "adam", 0.3)]
     text = "\n".join(limits({"evaluation": rows}))
-    assert "In 2 of 3 settings" in text
+    assert "In 2 of 4 settings" in text
+    assert "In 1 there is no clear difference: c." in text
     assert "Some of its trainings diverged in b." in text
     assert "held out" not in text
-    assert "not been compared" in "\n".join(limits({"evaluation": rows[:1]}))
+    assert "not recorded whether it is better" in "\n".join(limits({"evaluation": rows[1:3]}))
 
 
 @pytest.mark.parametrize("license_", ["", "Apache 2.0\n", "no,license", 3])
@@ -77,7 +81,7 @@ def test_numpy_in_the_card(tmp_path):
         max_size=4,
     )
     | st.fixed_dictionaries({"evaluation": st.lists(st.dictionaries(
-        st.sampled_from(["task", "axis", "optimizer", "mean_loss", "diverged"]),
+        st.sampled_from(["task", "axis", "optimizer", "mean_loss", "diverged", "outcome"]),
         st.none() | st.just("learned") | st.floats() | st.lists(st.integers(), max_size=1),
     ), max_size=4)})
 )  # fmt: skip

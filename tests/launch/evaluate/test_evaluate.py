@@ -67,7 +67,7 @@ def forbid_training(monkeypatch):
 def test_folder_holds_config_table_and_summary(finished):
     folder, summary = finished
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "results.csv", "summary.json", "parts",
+        ".lock", "config.json", "results.csv", "summary.json", "parts",
     }  # fmt: skip
     config = configuration.load(str(folder / "config.json"), EVALUATE)
     assert config.tasks.bowl.dim == 2
@@ -177,7 +177,8 @@ def test_there_is_a_verdict_for_every_setting(finished):
     _, summary = finished
     lines = verdicts(summary)
     assert [line.split(": ")[0] for line in lines] == ["bowl", "bowl, horizon x2", "digits"]
-    assert all(" above " in line or " below " in line for line in lines)
+    assert all(line.endswith(" x in time") or "never at" in line for line in lines)
+    assert all(" of adam" in line or " of fixed" in line for line in lines)
 
 
 def test_the_same_command_again_trains_nothing(

@@ -1,13 +1,16 @@
 import math
+import re
 
 import numpy as np
 import pytest
 
-from launch.report import blocks, evaluation_figures, panels, tables, verdict
-from launch.report.verdict import Loss
+from launch import verdict_words
+from launch.report import blocks, evaluation_figures, panels, tables
+from meta_train.evaluation import verdict
+from meta_train.evaluation.verdict import Loss
 
 
-def duel(mean, best, error=0.0):
+def duel(mean, best, error=0.001):
     baselines = [Loss("adam", best, error), Loss("lion", best + 1, error)]
     return verdict.duel("digits", Loss("learned", mean, error), baselines)
 
@@ -17,10 +20,14 @@ def duel(mean, best, error=0.0):
     [
         (1.0, 2.0, 0.0, verdict.LOWER),
         (2.0, 1.0, 0.0, verdict.HIGHER),
+        (1.0, 1.0, 0.0, verdict.UNCLEAR),
         (1.0, 1.2, 0.1, verdict.UNCLEAR),
         (1.0, 1.3, 0.1, verdict.LOWER),
-        (1.0, 1.3, math.nan, verdict.LOWER),
+        (1.3, 1.0, 0.1, verdict.HIGHER),
+        (1.0, 1.3, math.nan, verdict.UNCLEAR),
+        (1.0, 1.3, math.inf, verdict.UNCLEAR),
         (math.nan, 1.0, 0.0, verdict.HIGHER),
+        (math.inf, 1.0, 0.0, verdict.HIGHER),
         (1.0, math.nan, 0.0, verdict.LOWER),
         (math.nan, math.nan, 0.0, verdict.UNKNOWN),
         (-1.0, -2.0, 0.0, verdict.HIGHER),
@@ -34,27 +41,33 @@ def test_the_best_baseline_is_the_rival():
     assert duel(1.0, 2.0).best.optimizer == "adam"
 
 
+def test_without_baselines_nothing_is_won():
+    assert verdict.duel("digits", Loss("learned", 1.0, 0.0), []).outcome == verdict.UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("mean", "best", "words"),
     [
-        (0.5, 1.0, "digits (0.5, 50.0 % below the 1 of adam)"),
-        (1.1, 1.0, "digits (1.1, 10.0 % above the 1 of adam)"),
-        (3.0, 1.0, "digits (3, 3 times the 1 of adam)"),
-        (3.0, 0.0, "digits (3, against the 0 of adam)"),
-        (math.nan, 1.0, "digits (diverged; adam has 1)"),
-        (1.0, math.nan, "digits (no baseline has a finite loss)"),
+        (0.5, 1.0, "0.5, 50.0 % below the 1 of adam"),
+        (1.1, 1.0, "1.1, 10.0 % above the 1 of adam"),
+        (1.001, 1.0, "1.001, no clear difference from the 1 of adam"),
+        (3.0, 1.0, "3, 3 times the 1 of adam"),
+        (3.0, 0.0, "3, above the 0 of adam"),
+        (math.nan, 1.0, "diverged, against the 1 of adam"),
+        (1.0, math.nan, "1; no baseline has a finite loss"),
     ],
 )
 def test_words(mean, best, words):
-    assert duel(mean, best).words == words
+    found = duel(mean, best)
+    assert verdict_words.line(found) == f"digits: learned {words}"
+    assert verdict_words.listed([found], found.outcome) == f"digits ({words})"
 
 
 def test_defeats_are_listed_worst_first():
     duels = [duel(1.5, 1.0), duel(0.5, 1.0), duel(math.nan, 1.0), duel(4.0, 1.0)]
-    found = verdict.listed(duels, verdict.HIGHER)
-    assert [x.split(",")[0] for x in found.split("; ")][-2:] == ["digits (4", "digits (1.5"]
-    assert found.startswith("digits (diverged")
-    assert "on 1 of 4 tasks, a higher one on 3" in verdict.tally(duels)
+    found = verdict_words.listed(duels, verdict.HIGHER)
+    assert re.findall(r"\((\w+|[\d.]+),", found) == ["diverged", "4", "1.5"]
+    assert "on 1 of 4 tasks, a higher one on 3" in verdict_words.tally(duels)
 
 
 def test_interval_is_that_of_student():
