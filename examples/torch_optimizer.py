@@ -85,9 +85,10 @@ def read_bundle(folder):
         weights = (folder / "theta.safetensors").read_bytes()
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is no bundle: {error}") from error
-    if config.get("format") != "lopt-bundle" or config["format_version"] not in (1, 2):
-        raise ValueError(f"{folder} is no bundle of format version 1 or 2")
-    if hashlib.sha256(weights).hexdigest() != config["theta_sha256"]:
+    if config.get("format") != "lopt-bundle" or config["format_version"] not in (1, 2, 3):
+        raise ValueError(f"{folder} is no bundle of format version 1 to 3")
+    name = "weights_sha256" if config["format_version"] >= 3 else "theta_sha256"
+    if hashlib.sha256(weights).hexdigest() != config[name]:
         raise ValueError(f"{folder / 'theta.safetensors'} is damaged: another SHA-256")
     optimizer = config["optimizer"]
     rule, version = optimizer["name"], optimizer.get("feature_version", 1)

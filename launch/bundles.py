@@ -1,7 +1,6 @@
 """Saving a meta-trained optimizer with a card that says where it comes from and how it fared."""
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,18 +42,6 @@ def save(
     named = {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
     save_file(named, folder / "theta.safetensors")
     write_json(folder / "card.json", dict(card))
-
-
-def theta_sha256(leaves: Iterable[Any]) -> str:
-    """SHA-256 of a theta, by which commands tell whether they speak of the same one.
-
-    Args:
-        leaves: its arrays in the order of ``jax.tree.leaves``, hashed one after another as float32.
-    """
-    digest = hashlib.sha256()
-    for leaf in leaves:
-        digest.update(np.ascontiguousarray(leaf, dtype=np.float32).tobytes())
-    return digest.hexdigest()
 
 
 def make_card(
@@ -122,7 +109,7 @@ class Evaluated(NamedTuple):
     """An evaluation of one learned optimizer, for its card."""
 
     theta_sha256: str
-    """Of the theta that was judged, see ``theta_sha256``."""
+    """Of the theta that was judged."""
     rows: list[dict[str, Any]]
     """This optimizer and the best baseline of every setting."""
     more: dict[str, Any]

@@ -17,6 +17,7 @@ from launch import bundles, configuration, errors, options, user_code, workdir
 from launch.build import make_named
 from launch.configuration import Config
 from launch.construct import plain
+from lopt import bundle_config
 from lopt.bundle import check_target
 from meta_train.evaluation import Row
 
@@ -125,7 +126,7 @@ def find(folder: Path, step: int | None, theta_sha256: str | None = None) -> Sou
     Args:
         folder: work folder of a run.
         step: take that after this meta-step.
-        theta_sha256: take one with this theta, see ``bundles.theta_sha256``.
+        theta_sha256: take one with this theta, see ``bundle_config.theta_sha256``.
 
     Raises:
         UserError: see ``export``.
@@ -144,7 +145,7 @@ def find(folder: Path, step: int | None, theta_sha256: str | None = None) -> Sou
         except DamagedError as error:
             print(f"checkpoint {store.folder / str(number)} is damaged: {error}")
             continue
-        if theta_sha256 in (None, bundles.theta_sha256(jax.tree.leaves(source.theta))):
+        if theta_sha256 in (None, bundle_config.theta_sha256(jax.tree.leaves(source.theta))):
             return source
         others.append(str(number))
     if others:

@@ -49,7 +49,7 @@ def inspect(folder: Path) -> dict[str, Any]:
         UserError: the folder holds no run.
     """
     from checkpoints import DamagedError, Store
-    from launch import bundles
+    from lopt.bundle_config import theta_sha256
 
     store = Store(folder / workdir.CHECKPOINTS)
     numbers = store.numbers()
@@ -72,7 +72,7 @@ def inspect(folder: Path) -> dict[str, Any]:
         }
         latest = {
             "latest_step": number,
-            "theta_sha256": bundles.theta_sha256(_theta(arrays)),
+            "theta_sha256": theta_sha256(_theta(arrays)),
             "versions": step.metadata["versions"],
             "config": step.metadata["config"],
             "meta_loss": step.metadata["records"]["meta_loss"],

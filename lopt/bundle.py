@@ -27,6 +27,7 @@ import optax
 from lopt import bundle_config, bundle_files
 from lopt import card as model_card
 from lopt.base import LearnedOptimizer, Theta
+from lopt.bundle_config import listing
 from lopt.bundle_files import CONFIG, README, WEIGHTS, in_brief
 from lopt.options import with_options
 
@@ -76,16 +77,15 @@ def save(
     facts = model_card.complete(card or {})
     bundle_config.check_horizon(facts.get("horizon"), "card['horizon']")
     arrays = {key: np.asarray(leaf, order="C") for key, leaf in _flatten(theta).items()}
-    listing = _listing(arrays)
-    _check_listing(listing, _abstract_theta(optimizer, "theta"), optimizer, "theta")
+    _check_listing(listing(arrays), _abstract_theta(optimizer, "theta"), optimizer, "theta")
     _check_finite(arrays, "theta")
     weights = bundle_files.serialise(arrays)
-    digest = hashlib.sha256(weights).hexdigest()
-    config = bundle_config.make_config(optimizer, listing, digest, facts)
+    config = bundle_config.make_config(optimizer, arrays, weights, facts)
+    count = sum(array.size for array in arrays.values())
     files = {
         WEIGHTS: weights,
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
-        README: model_card.render(config["optimizer"], _count(listing), facts).encode(),
+        README: model_card.render(config["optimizer"], count, facts).encode(),
     }
     _check_loadable(files, path)
     bundle_files.write_folder(path, files)
@@ -173,22 +173,25 @@ def _parse(files: Mapping[str, bytes], path: Path) -> Bundle:
     """The bundle in the content of its files, after all checks."""
     config = bundle_config.parse_config(files[CONFIG], path)
     digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
-    if digest != config["theta_sha256"]:
+    if digest != config["weights_sha256"]:
         raise ValueError(
             f"{path / WEIGHTS} is damaged: its SHA-256 is {digest[:16]!r}..., but {CONFIG} says "
-            f"{config['theta_sha256'][:16]!r}...; restore both files from the same export."
+            f"{config['weights_sha256'][:16]!r}...; restore both files from the same export."
         )
     optimizer = bundle_config.make_optimizer(config["optimizer"], path)
     abstract = _abstract_theta(optimizer, path)
     arrays = bundle_files.parse_weights(files[WEIGHTS], path / WEIGHTS)
-    _check_listing(_listing(arrays), abstract, optimizer, str(path / WEIGHTS))
-    if config["theta"] != _listing(arrays):
+    _check_listing(listing(arrays), abstract, optimizer, str(path / WEIGHTS))
+    if config["theta"] != listing(arrays):
         raise ValueError(f"{path / CONFIG} is damaged: it lists other arrays than {WEIGHTS} holds.")
     _check_finite(arrays, str(path / WEIGHTS))
-    leaves = [jnp.asarray(arrays[key]) for key in _flatten(abstract)]
-    return Bundle(
-        optimizer, jax.tree.unflatten(jax.tree.structure(abstract), leaves), config["card"]
-    )
+    leaves = [arrays[key] for key in _flatten(abstract)]
+    if config.get("theta_sha256") not in (None, bundle_config.theta_sha256(leaves)):
+        raise ValueError(
+            f"{path / CONFIG} is damaged: its theta_sha256 is not of the theta in {WEIGHTS}."
+        )
+    theta = jax.tree.unflatten(jax.tree.structure(abstract), map(jnp.asarray, leaves))
+    return Bundle(optimizer, theta, config["card"])
 
 
 def _abstract_theta(optimizer: LearnedOptimizer, what: object) -> Any:
@@ -215,25 +218,15 @@ def _flatten(theta: Theta) -> dict[str, Any]:
     return flat
 
 
-def _listing(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        key: {"shape": list(leaf.shape), "dtype": str(leaf.dtype)} for key, leaf in arrays.items()
-    }
-
-
-def _count(listing: Mapping[str, Any]) -> int:
-    return sum(math.prod(entry["shape"]) for entry in listing.values())
-
-
 def _check_listing(
-    listing: Mapping[str, Any], abstract: Any, optimizer: LearnedOptimizer, what: str
+    found: Mapping[str, Any], abstract: Any, optimizer: LearnedOptimizer, what: str
 ) -> None:
-    wanted = _listing(_flatten(abstract))
-    for key in sorted(wanted.keys() | listing.keys()):
-        if wanted.get(key) != listing.get(key):
+    wanted = listing(_flatten(abstract))
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
             raise ValueError(
                 f"{what} does not fit {optimizer}: {reprlib.repr(key)} is "
-                f"{listing.get(key, 'missing')}, but should be {wanted.get(key, 'absent')}."
+                f"{found.get(key, 'missing')}, but should be {wanted.get(key, 'absent')}."
             )
 
 

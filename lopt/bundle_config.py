@@ -1,16 +1,18 @@
 """``config.json`` of a bundle: what stands in it, and the way from it to an optimizer.
 
-    format, format_version    "lopt-bundle", 2
+    format, format_version    "lopt-bundle", 3
     lopt_version              release that wrote it; null for a checkout
     optimizer                 name in ``lopt.LOPTS``, fields, version of its features
     theta                     shape and dtype of every array, by name
-    theta_sha256              of theta.safetensors
+    theta_sha256              of theta's leaves, see ``theta_sha256``: what all commands say
+    weights_sha256            of the file theta.safetensors
     horizon                   longest inner training in meta-training, in steps
     card                      facts for people: licence, meta-training and its cost, evaluation, ...
     config_sha256             of everything above, as ``checksum`` writes it down
 
-Version 1 had neither ``config_sha256`` nor ``lopt_version`` nor the features' version, which was 1
-for every optimizer. It is still read.
+Earlier versions are still read. In versions 1 and 2 ``theta_sha256`` was what ``weights_sha256`` is
+now. Version 1 had neither ``config_sha256`` nor ``lopt_version`` nor the features' version, which
+was 1 for every optimizer.
 """
 
 import dataclasses
@@ -22,15 +24,17 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lopt.base import LOPTS, LearnedOptimizer
 from lopt.bundle_files import CONFIG, in_brief, parse_json
 
 FORMAT = "lopt-bundle"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAX_FIELD_VALUES = 100
 """Numbers and texts in all fields of an optimizer: each layer has one, and time to compile."""
 MAX_FIELD_INTEGER = 10**6
@@ -46,14 +50,17 @@ _KINDS = {
 
 
 def make_config(
-    optimizer: LearnedOptimizer, listing: Mapping[str, Any], digest: str, card: Mapping[str, Any]
+    optimizer: LearnedOptimizer,
+    arrays: Mapping[str, np.ndarray],
+    weights: bytes,
+    card: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of config.json.
 
     Args:
         optimizer: instance of a registered class.
-        listing: {"shape", "dtype"} of every array of theta, by name.
-        digest: SHA-256 of theta.safetensors.
+        arrays: theta's leaves by name, in flattened order.
+        weights: the content of theta.safetensors.
         card: plain JSON data.
 
     Raises:
@@ -68,12 +75,32 @@ def make_config(
             "fields": dataclasses.asdict(optimizer),
             "feature_version": optimizer.feature_version,
         },
-        "theta": dict(listing),
-        "theta_sha256": digest,
+        "theta": listing(arrays),
+        "theta_sha256": theta_sha256(arrays.values()),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "horizon": card.get("horizon"),
         "card": dict(card),
     }
     return config | {"config_sha256": checksum(config)}
+
+
+def listing(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Shape and dtype of every array, by name."""
+    return {
+        key: {"shape": list(leaf.shape), "dtype": str(leaf.dtype)} for key, leaf in arrays.items()
+    }
+
+
+def theta_sha256(leaves: Iterable[Any]) -> str:
+    """SHA-256 of a theta, by which commands and files tell whether they speak of the same one.
+
+    Args:
+        leaves: its arrays in the order of ``jax.tree.leaves``, hashed one after another as float32.
+    """
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        digest.update(np.ascontiguousarray(leaf, dtype=np.float32).tobytes())
+    return digest.hexdigest()
 
 
 def checksum(config: Mapping[str, Any]) -> str:
@@ -84,6 +111,8 @@ def checksum(config: Mapping[str, Any]) -> str:
 
 def parse_config(content: bytes, path: Path) -> dict[str, Any]:
     """The content of config.json after every check that needs no other file.
+
+    ``theta_sha256`` is missing where an earlier version had none.
 
     Args:
         content: of the file.
@@ -106,12 +135,14 @@ def parse_config(content: bytes, path: Path) -> dict[str, Any]:
             f"{where} is damaged: its config_sha256 is not that of its content; get it anew, or "
             "write changes with lopt.save."
         )
-    for key, kind in _KINDS.items():
+    for key, kind in (_KINDS | ({"weights_sha256": str} if version >= 3 else {})).items():
         if key not in config or not isinstance(config[key], kind):
             raise ValueError(f"{where} is damaged: {key!r} is missing or of a wrong kind.")
     check_horizon(config["horizon"], f"the horizon in {where}")
     if config["horizon"] != config["card"].get("horizon"):
         raise ValueError(f"{where} is damaged: its card has another horizon.")
+    if version < 3:
+        config["weights_sha256"] = config.pop("theta_sha256")
     return config
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import optax
 
 import lopt
-from launch import bundles, errors
+from launch import errors
 from launch.construct import check_fields
+from lopt import bundle_config
 from meta_train.evaluation import BASELINES, Baseline, Range
 from meta_train.evaluation.baselines import LEARNING_RATE
 
@@ -93,7 +94,10 @@ def _learned(name: str, bundle: lopt.Bundle, folder: Path) -> Optimizer:
         theta=theta,
         space={},
         make=lambda theta, _, num_steps: rule.bind(theta, num_steps),
-        identity={"rule": repr(rule), "theta_sha256": bundles.theta_sha256(jax.tree.leaves(theta))},
+        identity={
+            "rule": repr(rule),
+            "theta_sha256": bundle_config.theta_sha256(jax.tree.leaves(theta)),
+        },
         card=bundle.card,
         folder=folder,
     )

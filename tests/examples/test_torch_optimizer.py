@@ -138,6 +138,9 @@ def test_refused_bundles(torch_optimizer, tmp_path):
         torch_optimizer.read_bundle(bundle)
     (bundle / "theta.safetensors").write_bytes(good)
     config = json.loads((bundle / "config.json").read_text())
+    old = {**config, "format_version": 2, "theta_sha256": config["weights_sha256"]}
+    (bundle / "config.json").write_text(json.dumps(old))
+    torch_optimizer.read_bundle(bundle)
     for change in ({"name": "lstm"}, {"feature_version": 2}):
         edited = {**config, "optimizer": {**config["optimizer"], **change}}
         (bundle / "config.json").write_text(json.dumps(edited))

@@ -12,6 +12,7 @@ import lopt
 from checkpoints import Store
 from launch import bundles, cli, configuration, workdir
 from launch.inspect import inspect
+from lopt import bundle_config
 
 STEPS = (2, 4, 6)
 RULE = lopt.SGDSchedule()
@@ -36,7 +37,7 @@ def theta_after(step):
 
 
 def sha256_after(step):
-    return bundles.theta_sha256(jax.tree.leaves(theta_after(step)))
+    return bundle_config.theta_sha256(jax.tree.leaves(theta_after(step)))
 
 
 def metadata_of(step):
@@ -292,8 +293,11 @@ def test_evaluation_of_another_theta(finished, tmp_path, user_error, words):
     assert ("meta-step 2;" if words else "meta-step 6 or 4;") in line
 
 
-def test_inspect_names_the_same_theta(finished):
-    assert inspect(finished)["theta_sha256"] == sha256_after(STEPS[-1])
+def test_inspect_and_bundle_name_the_same_theta(finished, tmp_path):
+    export(finished, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    expected = sha256_after(STEPS[-1])
+    assert inspect(finished)["theta_sha256"] == config["theta_sha256"] == expected
 
 
 @pytest.mark.parametrize(

@@ -35,4 +35,4 @@ def put_weights(path, content):
     """Other weights, with their right checksum."""
     (path / "theta.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    edit(path, lambda c: c.update(theta_sha256=digest))
+    edit(path, lambda c: c.update(weights_sha256=digest))

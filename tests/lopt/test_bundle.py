@@ -22,6 +22,10 @@ def saved(tmp_path):
     return path
 
 
+def file_sha256(folder):
+    return hashlib.sha256((folder / "theta.safetensors").read_bytes()).hexdigest()
+
+
 def assert_equal(one, two):
     assert jax.tree.structure(one) == jax.tree.structure(two)
     jax.tree.map(np.testing.assert_array_equal, one, two)
@@ -58,8 +62,9 @@ def test_files(saved):
     ]
     assert "mlp/w0" in load_file(saved / "theta.safetensors")
     config = json.loads((saved / "config.json").read_text())
-    digest = hashlib.sha256((saved / "theta.safetensors").read_bytes()).hexdigest()
-    assert config["theta_sha256"] == digest
+    assert config["weights_sha256"] == file_sha256(saved)
+    leaves = [np.asarray(x, "<f4").tobytes() for x in jax.tree.leaves(make("adafac_mlp")[1])]
+    assert config["theta_sha256"] == hashlib.sha256(b"".join(leaves)).hexdigest()
     assert config["optimizer"]["name"] == "adafac_mlp"
     assert config["theta"]["mlp/w0"] == {"shape": [39, 4], "dtype": "float32"}
     assert config["horizon"] == 25
@@ -108,18 +113,30 @@ def test_warning_far_beyond_the_horizon(saved):
         lopt.load(saved, num_steps=0)
 
 
-def test_version_1_is_read(saved):
-    def to_version_1(config):
-        for key in ("config_sha256", "lopt_version"):
-            del config[key]
-        del config["optimizer"]["feature_version"]
-        config["format_version"] = 1
+def to_version_2(config):
+    config["format_version"] = 2
+    config["theta_sha256"] = config.pop("weights_sha256")
 
+
+def to_version_1(config):
+    to_version_2(config)
+    for key in ("config_sha256", "lopt_version"):
+        del config[key]
+    del config["optimizer"]["feature_version"]
+    config["format_version"] = 1
+
+
+@pytest.mark.parametrize("change", [to_version_1, to_version_2])
+def test_earlier_versions_are_read_and_verified(saved, change):
     new = lopt.load_bundle(saved)
-    edit(saved, to_version_1, right_checksum=False)
+    edit(saved, change, right_checksum=change is to_version_2)
     old = lopt.load_bundle(saved)
     assert old.optimizer == new.optimizer
     assert_equal(old.theta, new.theta)
+    content = (saved / "theta.safetensors").read_bytes()
+    (saved / "theta.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"theta\.safetensors is damaged: its SHA-256"):
+        lopt.load_bundle(saved)
 
 
 def test_save_replaces_a_bundle_and_nothing_else(saved, tmp_path):

@@ -168,7 +168,12 @@ def forged(config):
 
 def with_weights(whole, weights):
     """Other weights, with right checksums."""
-    config = json.loads(whole[CONFIG]) | {"theta_sha256": hashlib.sha256(weights).hexdigest()}
+    config = json.loads(whole[CONFIG]) | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    with contextlib.suppress(Exception):  # many are no weights
+        arrays = load(weights)
+        config["theta_sha256"] = bundle_config.theta_sha256(
+            arrays[name] for name in config["theta"]
+        )
     return whole | {WEIGHTS: weights, CONFIG: forged(config)}
 
 

@@ -18,6 +18,7 @@ from launch.config_kinds import EVALUATE
 from launch.evaluate import judge, results
 from launch.evaluate.table import verdicts
 from launch.report import build
+from lopt import bundle_config
 from tests.launch.conftest import ROOT
 from tests.launch.evaluate.conftest import SMALL
 
@@ -160,7 +161,7 @@ def test_the_bundle_is_named_and_drawn(finished, bundle):
     entry = summary["optimizers"][0]
     assert entry["bundle"] == str(bundle)
     theta = lopt.load_bundle(bundle).theta
-    assert entry["theta_sha256"] == bundles.theta_sha256(jax.tree.leaves(theta))
+    assert entry["theta_sha256"] == bundle_config.theta_sha256(jax.tree.leaves(theta))
     assert "sgd_schedule; " in build.make(folder)
 
 
