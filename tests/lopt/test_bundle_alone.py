@@ -65,7 +65,8 @@ sharded_step = jax.jit(step, donate_argnums=(0, 1), out_shardings=(where, where_
 params, after, losses = train(sharded_step, params, state, *batch)
 
 assert losses[-1] < 0.5 * losses[0], losses
-np.testing.assert_allclose(losses, alone, rtol=1e-4)
+# In each of 40 steps sums of 64 terms may be in another order.
+np.testing.assert_allclose(losses, alone, rtol=40 * 64 * 2.0**-23)
 assert sharded_step._cache_size() == 1
 kernel, momenta = params["layers_0"]["kernel"], after.momenta["layers_0"]["kernel"]
 assert kernel.sharding.is_equivalent_to(sharding(None, "model"), 2), kernel.sharding
