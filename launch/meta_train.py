@@ -19,7 +19,8 @@ usage: lopt meta-train --config=CONFIG --workdir=DIR [--config.FIELD=VALUE ...]
                          (configs/base.py describes every field)
   --workdir=DIR          where the run goes: config.json, metrics.jsonl, events/, checkpoints/,
                          plots, and at the end bundle/, the optimizer with the best
-                         meta-validation. A run that was stopped there goes on by itself
+                         meta-validation. A run that was stopped there goes on by itself;
+                         a second one is refused while one goes on
   --restore_from=DIR     start a new run from the newest checkpoint in another run's folder
   --allow_config_change  go on from a checkpoint of another config; says what is kept
   --distributed          share the particles with the other processes of a cluster (Slurm, Cloud
