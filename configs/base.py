@@ -42,8 +42,11 @@ def get_config() -> ConfigDict:
             "name": "pes",
             # T, inner steps of one episode: a number, or a dict such as
             # {"name": "log_uniform", "low": 100, "high": 1000}.
+            # None: episodes never end (systems other than the training of tasks).
             "horizon": _any(1000),
             "truncation_length": _any(20),  # K, inner steps per meta-step; None: T
+            # Where T is random: "steps" weighs every inner step alike, "episodes" every episode.
+            "mean_over": "steps",
             "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
             "std": 0.01,  # sigma of the perturbation, in units of theta
         }
@@ -100,6 +103,11 @@ def get_config() -> ConfigDict:
             "backend": "shard_map",  # or "pmap": the same numbers
             # None: all there are (on a CPU one per core) that divide the pairs evenly.
             "count": _any(None),
+            # "sequential": the particles of a device one after the other; "parallel": all at once;
+            # None: the first on a CPU, the second elsewhere.
+            "particles": _any(None),
+            # Parameters of a tensor that a learned optimizer sees at once; None: by the platform.
+            "block_size": _any(None),
         }
     )
 

@@ -48,14 +48,30 @@ def build(config: Config) -> Experiment:
         tasks, weights = _make_tasks(fields["tasks"], "tasks", fields["data_dir"])
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
-        systems = _lopt_systems(optimizer, tasks, fields["objective"], episodes.max)
+        systems = _lopt_systems(optimizer, tasks, fields["objective"])
     else:
         systems = (make_named(meta_train.SYSTEMS, "system", fields["system"]),)
+    _check_endless(config, episodes)
     held_out, _ = _make_tasks(
         fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
     )
     trainer = _make_trainer(systems, weights, estimator, meta_optimizer, fields)
     return Experiment(optimizer, tasks, held_out, systems, episodes, trainer)
+
+
+def _check_endless(config: Config, episodes: meta_train.Horizon) -> None:
+    if episodes.max != meta_train.ENDLESS:
+        return
+    if config.system.name == "lopt":
+        raise errors.UserError(
+            "config.estimator.horizon = None: the training of a task ends; give T, or another "
+            "config.system.name"
+        )
+    if config.meta_validation.every_steps:
+        raise errors.UserError(
+            "config.meta_validation runs whole episodes, but with config.estimator.horizon = None "
+            "they never end; set config.meta_validation.every_steps=0"
+        )
 
 
 def check_numbers(config: Config) -> None:
@@ -121,7 +137,7 @@ def _make_estimator(
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"config.estimator.horizon: {error}") from error
     # The base config holds the sizes that most estimators have; one without std, say, leaves it.
-    common = ("horizon", "truncation_length", "num_pairs", "std")
+    common = ("horizon", "truncation_length", "mean_over", "num_pairs", "std")
     taken = parameters(estimator)
     fields = {key: value for key, value in fields.items() if key in taken or key not in common}
     fields["horizon"] = horizon
@@ -165,12 +181,10 @@ def _lopt_systems(
     optimizer: LearnedOptimizer,
     tasks: Mapping[str, task_package.Task],
     objective_fields: Mapping[str, Any],
-    horizon: int,
 ) -> tuple[meta_train.LoptSystem, ...]:
     objective = construct(meta_train.MetaObjective, objective_fields, "objective", "the objective")
     return tuple(
-        meta_train.LoptSystem(optimizer, task, objective=objective, num_steps=horizon)
-        for task in tasks.values()
+        meta_train.LoptSystem(optimizer, task, objective=objective) for task in tasks.values()
     )
 
 
@@ -196,6 +210,9 @@ def _make_trainer(
             devices=devices.choose(fields["devices"], estimator.num_groups),
             max_grad_norm=_max_grad_norm(fields["bad_steps"]["max_grad_norm"]),
             systems_per_step=count,
+            execution=meta_train.Execution(
+                fields["devices"]["particles"], fields["devices"]["block_size"]
+            ),
         )
     except ValueError as error:
         raise errors.UserError(f"config: {error}") from error

@@ -56,6 +56,7 @@ class Validator:
             self._key,
             self._num_seeds,
             experiment.trainer.devices,
+            experiment.trainer.estimator.mean_over,
         )
         self.last_loss, self.last_meta_step = loss, meta_step
         best = loss < self.best_loss

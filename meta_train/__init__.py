@@ -7,13 +7,16 @@ from meta_train.estimators.pes import PES
 from meta_train.estimators.truncated_bptt import TruncatedBPTT
 from meta_train.estimators.truncated_es import TruncatedES
 from meta_train.horizons import (
+    ENDLESS,
     ConstantHorizon,
+    EndlessHorizon,
     Horizon,
     LogUniformHorizon,
     ScheduledHorizon,
     make_horizon,
 )
 from meta_train.objective import MetaObjective
+from meta_train.particles import Execution
 from meta_train.systems.lopt_system import LoptSystem
 from meta_train.trainer import MetaTrainer
 from meta_train.types import (
@@ -40,13 +43,16 @@ SYSTEMS.update({"lopt": LoptSystem})
 
 __all__ = [
     "BPTT",
+    "ENDLESS",
     "ES",
     "ESTIMATORS",
     "NRES",
     "PES",
     "SYSTEMS",
     "ConstantHorizon",
+    "EndlessHorizon",
     "Estimate",
+    "Execution",
     "GradientEstimator",
     "Horizon",
     "LogUniformHorizon",

@@ -37,7 +37,7 @@ def work() -> float:
     data = jax.tree.map(jnp.asarray, random_dataset((8, 8, 1)))
     systems = [
         meta_train.LoptSystem(
-            lopt.LOPTS["mlp"](), ImageClassifier(data, MLP((width,), 10), 64, 1.0), num_steps=1000
+            lopt.LOPTS["mlp"](), ImageClassifier(data, MLP((width,), 10), 64, 1.0)
         )
         for width in range(20, 20 + _SYSTEMS.value)
     ]

@@ -32,7 +32,7 @@ def main() -> None:
     data = jax.tree.map(jnp.asarray, random_dataset((28, 28, 1)))
     for name, pairs, width in CASES:
         task = ImageClassifier(data, MLP((width,), 10), 128, 1.0)
-        system = meta_train.LoptSystem(lopt.LOPTS[name](), task, num_steps=1000)
+        system = meta_train.LoptSystem(lopt.LOPTS[name](), task)
         estimator = meta_train.PES(1000, 20, num_pairs=pairs, std=0.01)
         trainer = meta_train.MetaTrainer([system], estimator, optax.adam(1e-4))
         parameters = 784 * width + width + width * 10 + 10

@@ -92,7 +92,7 @@ def make_trainer():
     shape, hidden, batch_size, length = TASKS[_TASK.value]
     data = jax.tree.map(jnp.asarray, random_dataset(shape))
     task = ImageClassifier(data, MLP(hidden, 10), batch_size, 1.0)
-    system = meta_train.LoptSystem(lopt.LOPTS[_OPTIMIZER.value](), task, num_steps=1000)
+    system = meta_train.LoptSystem(lopt.LOPTS[_OPTIMIZER.value](), task)
     estimator = meta_train.PES(1000, length, num_pairs=_PAIRS.value, std=0.01)
     return meta_train.MetaTrainer([system], estimator, optax.adam(1e-4)), length
 

@@ -17,6 +17,7 @@ from meta_train import ESTIMATORS, MetaTrainer
 from meta_train.evaluation import compare, meta_validate
 from meta_train.horizons import ConstantHorizon
 from meta_train.parallel import Devices
+from meta_train.particles import Execution
 from tests.meta_train.linear_system import SYSTEM, THETA
 
 HORIZON = ConstantHorizon(18)
@@ -27,8 +28,15 @@ def meta_train(name: str, devices: Devices, meta_steps: int) -> dict:
     pairs = 4 if name == "truncated_bptt" else 8
     estimator = ESTIMATORS[name](HORIZON, truncation_length=5, num_pairs=pairs, std=0.1)
     meta_optimizer = optax.adam(1e-2)
+    # Half of the layouts with the particles of a device at once, the others one after the other.
+    particles = "parallel" if devices.count in (4, 8) else "sequential"
     trainer = MetaTrainer(
-        [SYSTEM], estimator, meta_optimizer, steps_per_dispatch=meta_steps, devices=devices
+        [SYSTEM],
+        estimator,
+        meta_optimizer,
+        steps_per_dispatch=meta_steps,
+        devices=devices,
+        execution=Execution(particles),
     )
     state, records = trainer.step(trainer.init(jax.random.key(0), THETA))
     theta = np.asarray(ravel_pytree(jax.device_get(state.theta))[0])

@@ -201,9 +201,12 @@ def test_one_nan_particle_of_eight_leaves_the_estimate_of_the_others(cls):
     def contributions():
         with pytest.MonkeyPatch.context() as patch:
             kept = []
-            patch.setattr(
-                clocks, "combine", lambda all, theta: kept.append(all) or combine(all, theta)
-            )
+
+            def keep(contributions, theta):
+                kept.append(contributions)
+                return combine(contributions, theta)
+
+            patch.setattr(clocks, "combine", keep)
             estimator.estimate(SYSTEM, key, THETA, estimator.init(SYSTEM, key, THETA))
         return kept[0]
 

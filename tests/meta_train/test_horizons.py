@@ -64,7 +64,7 @@ def test_make_horizon_from_plain_data():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": "loguniform", "low": 1, "high": 2}, "unknown horizon 'loguniform'; known: con"),
+        ({"name": "loguniform", "low": 1, "high": 2}, "unknown horizon 'loguniform'; known: e"),
         ({"name": "log_uniform", "low": 9, "high": 2}, "horizon.high = 2 is below horizon.low = 9"),
         ({"name": "log_uniform", "low": 9}, "takes the fields low, high; got low"),
         ({"name": "constant", "length": 0}, "horizon = 0"),

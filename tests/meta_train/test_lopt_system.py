@@ -132,17 +132,15 @@ def test_meta_training_survives_a_task_that_turns_nan():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.theta))
 
 
-@pytest.mark.parametrize("name", ["adafac_mlp", "mlp"])
-def test_sequential_and_parallel_execution_agree(name):
+def test_sequential_and_parallel_execution_agree():
+    system = LoptSystem(lopt.LOPTS["mlp"](hidden=(12,)), tasks.make("quadratic", dim=600))
+
     def run(execution):
         trainer = MetaTrainer(
-            [LoptSystem(lopt.LOPTS[name](), tasks.make("quadratic", dim=600))],
-            PES(6, 4, num_pairs=3, std=0.05),
-            optax.adam(0.1),
-            execution=execution,
+            [system], PES(5, 3, num_pairs=2, std=0.05), optax.adam(0.1), execution=execution
         )
         state = trainer.init(KEY)
-        program = str(jax.make_jaxpr(trainer._step)(state))
+        program = str(jax.make_jaxpr(trainer._steps)(state))
         state, records = trainer.step(state)
         return state.theta, records["grad_norm"], program.count("scan")
 
