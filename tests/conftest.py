@@ -5,7 +5,7 @@ import os
 from tests.xla_flags import quick_to_compile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = quick_to_compile()
+os.environ["XLA_FLAGS"] = quick_to_compile()  # child processes inherit them
 
 import jax
 from jaxtyping import install_import_hook

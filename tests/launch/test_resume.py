@@ -29,11 +29,13 @@ TINY = (
     "--config.optimizer.name=sgd_schedule",
     "--config.meta_validation.every_steps=15",
     "--config.meta_validation.num_seeds=2",
-    "--config.comparison.num_seeds=2",
+    "--config.comparison.num_seeds=0",
     "--config.checkpoint.every_steps=6",
+    "--config.devices.count=1",  # as many as the process of the tests has
 )
 CASES = {
     "pes": (),
+    "comparison": ("--config.comparison.num_seeds=2",),
     "nres": ("--config.estimator.name=nres",),
     "truncated_bptt": ("--config.estimator.name=truncated_bptt",),
     "random_horizon": ("--config.estimator.horizon={'name': 'log_uniform', 'low': 4, 'high': 9}",),
@@ -55,12 +57,13 @@ def start(*arguments, stdout=subprocess.PIPE):
     )
 
 
+def start_silent(*arguments):
+    return start(*arguments, stdout=subprocess.DEVNULL)
+
+
 def finish(*arguments):
-    """Output of a run that must end well."""
-    process = start(*arguments)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    return output
+    """A run in this process, which must end well."""
+    assert cli.main(["meta-train", *map(str, arguments)]) == 0
 
 
 def records(folder):
@@ -118,21 +121,19 @@ def undisturbed(tmp_path_factory, compilation_cache):
 def kill_at_random(case, folder, kills, seed):
     """Run in ``folder``, killing at random moments, then to the end."""
     began = time.monotonic()
-    finish(*TINY, *CASES[case], f"--workdir={folder}-timed")
+    assert start_silent(*TINY, *CASES[case], f"--workdir={folder}-timed").wait() == 0
     seconds, moments = time.monotonic() - began, random.Random(seed)
     for _ in range(kills):
-        with open(os.devnull, "w") as nowhere:
-            process = start(*TINY, *CASES[case], f"--workdir={folder}", stdout=nowhere)
+        process = start_silent(*TINY, *CASES[case], f"--workdir={folder}")
         time.sleep(moments.uniform(0.2, 1.0) * seconds)
         process.kill()
         process.wait()
-    return finish(*TINY, *CASES[case], f"--workdir={folder}")
+    finish(*TINY, *CASES[case], f"--workdir={folder}")
 
 
 def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path):
     expected, command = undisturbed("pes"), (*TINY, f"--workdir={tmp_path}")
-    with open(os.devnull, "w") as nowhere:
-        process = start(*command, stdout=nowhere)
+    process = start_silent(*command)
     wait_for(tmp_path, 28)
     process.kill()
     process.wait()
@@ -168,7 +169,7 @@ def wait_for(folder, meta_step):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_and_the_same_command_goes_on(number, undisturbed, tmp_path):
+def test_a_signal_saves_and_the_same_command_goes_on(number, undisturbed, tmp_path, capsys):
     expected = undisturbed("pes")
     command = (*TINY, f"--workdir={tmp_path}", "--config.checkpoint.every_steps=0")
     process = start(*command)
@@ -180,13 +181,13 @@ def test_a_signal_saves_and_the_same_command_goes_on(number, undisturbed, tmp_pa
     assert process.returncode == 75, output
     assert f"{signal.Signals(number).name}: saving after this meta-step" in output
     assert Store(tmp_path / "checkpoints").numbers()[-1] >= 20
-    assert "going on after meta-step" in finish(*command)
+    finish(*command)
+    assert "going on after meta-step" in capsys.readouterr().out
     assert_same_run(tmp_path, expected)
 
 
 def test_a_signal_before_the_first_meta_step_ends_at_once(tmp_path):
-    with open(os.devnull, "w") as nowhere:
-        process = start("--config=digits_mlp_pes", f"--workdir={tmp_path}", stdout=nowhere)
+    process = start_silent("--config=digits_mlp_pes", f"--workdir={tmp_path}")
     for _ in range(600):
         if (tmp_path / "config.json").exists():
             break
@@ -254,7 +255,7 @@ def test_another_config_is_refused_with_the_fields_that_differ(run_folder, user_
 
 
 def test_fields_that_change_no_numbers_may_differ(run_folder, capsys):
-    more = ("--config.meta_steps=64", "--config.log_every_steps=2", "--config.devices.count=1")
+    more = ("--config.meta_steps=64", "--config.log_every_steps=2", "--config.devices.count=None")
     assert meta_train(run_folder, *more) == 0
     shown = capsys.readouterr().out
     assert "config.meta_steps: 60 -> 64; the learning-rate schedule (cosine)" in shown
@@ -299,10 +300,11 @@ def damage(folder, number):
     path.write_bytes(path.read_bytes()[:-5])
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(run_folder, finished):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(run_folder, finished, capsys):
     numbers = Store(run_folder / "checkpoints").numbers()
     damage(run_folder, numbers[-1])
-    shown = finish(*TINY, f"--workdir={run_folder}")
+    finish(*TINY, f"--workdir={run_folder}")
+    shown = capsys.readouterr().out
     assert f"checkpoints/{numbers[-1]} is damaged: manifest.json" in shown
     assert f"going on after meta-step {numbers[-2]}" in shown
     assert_same_run(run_folder, finished)
@@ -319,9 +321,10 @@ def test_with_all_checkpoints_damaged_nothing_is_touched(run_folder, capsys):
     assert {p: p.stat().st_mtime_ns for p in run_folder.rglob("*")} == before
 
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_again(run_folder, finished):
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(run_folder, finished, capsys):
     shutil.rmtree(run_folder / "checkpoints")
-    shown = finish(*TINY, f"--workdir={run_folder}")
+    finish(*TINY, f"--workdir={run_folder}")
+    shown = capsys.readouterr().out
     assert "stopped before its first checkpoint" in shown
     assert_same_run(run_folder, finished)
 
