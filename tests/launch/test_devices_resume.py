@@ -1,17 +1,14 @@
 """A run that is stopped on some devices and goes on on others."""
 
 import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from checkpoints import Store
+from tests.launch.test_resume import arrays, environment
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "--config=base",
     "--config.tasks={'quadratic': {'dim': 3}}",
@@ -37,12 +34,6 @@ for arguments in json.loads(sys.argv[1]):
 
 def meta_train(runs):
     """Runs of (folder, meta-steps, devices), one after the other in a process with 8 devices."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
     commands = [
         [
             *TINY, f"--workdir={folder}", f"--config.meta_steps={meta_steps}",
@@ -52,7 +43,7 @@ def meta_train(runs):
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(commands)],
-        env=environment,
+        env=environment(devices=8),
         capture_output=True,
         text=True,
         timeout=240,
@@ -60,11 +51,6 @@ def meta_train(runs):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def arrays(folder):
-    store = Store(folder / "checkpoints")
-    return {name: np.asarray(x) for name, x in store.load(store.numbers()[-1]).items()}
 
 
 def test_other_devices_go_on_with_the_same_numbers(tmp_path):

@@ -1,12 +1,19 @@
-"""Whole runs of the real commands, each in a process of its own."""
+"""Whole runs of the real commands, one of them in a process of its own."""
 
 import ast
+import contextlib
 import json
+import subprocess
+import sys
 import textwrap
+from unittest import mock
 
 import numpy as np
 import pytest
 
+import lopt
+import meta_train
+import tasks
 from launch import cli
 
 TINY = (
@@ -22,6 +29,7 @@ TINY = (
     "--config.meta_validation.every_steps=2",
     "--config.meta_validation.num_seeds=2",
     "--config.comparison.num_seeds=2",
+    "--config.devices.count=1",  # runs in this process and in others are compared bit for bit
 )
 """A whole run in seconds, with every part of it."""
 
@@ -30,9 +38,14 @@ TINY = (
 def finished(lopt_command, tmp_path_factory):
     """Work folder and output of one run, shared by the tests that only look."""
     folder = tmp_path_factory.mktemp("run") / "new" / "folder"
-    done = lopt_command("meta-train", *TINY, f"--workdir={folder}", module="launch.cli")
+    done = lopt_command("meta-train", *TINY, f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
     return folder, done
+
+
+def run(*arguments):
+    """A run in this process."""
+    assert cli.main(["meta-train", *map(str, arguments)]) == 0
 
 
 def lines(folder):
@@ -69,15 +82,12 @@ def test_every_meta_step_is_recorded(finished):
     assert [line["meta_step"] for line in validations] == [2, 4]
 
 
-def test_resolved_config_repeats_the_run(finished, lopt_command, tmp_path):
+def test_resolved_config_repeats_the_run(finished, tmp_path):
     folder, _ = finished
     config = json.loads((folder / "config.json").read_text())
     assert config["estimator"]["truncation_length"] == 3
-    again = lopt_command(
-        "meta-train", f"--config={folder / 'config.json'}", f"--workdir={tmp_path}",
-        "--config.comparison.num_seeds=0", module="launch.cli",
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
+    more = ("--config.comparison.num_seeds=0", "--config.meta_validation.every_steps=0")
+    run(f"--config={folder / 'config.json'}", f"--workdir={tmp_path}", *more)
     expected = [line["meta_loss"] for line in lines(folder) if "meta_loss" in line]
     assert [line["meta_loss"] for line in lines(tmp_path) if "meta_loss" in line] == expected
 
@@ -92,8 +102,6 @@ def test_log_shows_progress_and_the_comparison(finished):
 
 
 def test_bundles_hold_the_best_and_the_last_theta(finished):
-    import lopt
-
     folder, _ = finished
     valid = {x["meta_step"]: x["meta_valid_loss"] for x in lines(folder) if "meta_valid_loss" in x}
     best, last = lopt.load_bundle(folder / "bundle"), lopt.load_bundle(folder / "bundle_last")
@@ -107,8 +115,6 @@ def test_bundles_hold_the_best_and_the_last_theta(finished):
 
 
 def test_export_of_a_run(finished, tmp_path):
-    import lopt
-
     folder, _ = finished
     out = tmp_path / "out"
     assert cli.main(["export", str(folder), str(out)]) == 0
@@ -213,10 +219,14 @@ USER_CODE = """
 def outside(tmp_path):
     """A folder that is not the package's, with the user's code and a config in it."""
     (tmp_path / "tasks.py").write_text(textwrap.dedent(USER_CODE), encoding="utf-8")
-    return tmp_path
+    registries = (lopt.LOPTS, tasks.TASKS, tasks.DATASETS, meta_train.SYSTEMS)
+    with contextlib.ExitStack() as stack:
+        for registry in registries:
+            stack.enter_context(mock.patch.dict(registry))
+        yield tmp_path
 
 
-def test_outside_optimizer_task_and_dataset(outside, lopt_command):
+def test_outside_optimizer_task_and_dataset(outside):
     (outside / "mine.py").write_text(
         textwrap.dedent(f"""
             from ml_collections import ConfigDict
@@ -236,25 +246,21 @@ def test_outside_optimizer_task_and_dataset(outside, lopt_command):
     )
     settings = [word for word in TINY if "tasks" not in word and "optimizer" not in word]
     settings = [word for word in settings if not word.startswith("--config=")]
-    done = lopt_command(
-        "meta-train", f"--config={outside / 'mine.py'}", *settings, f"--workdir={outside / 'w'}",
+    run(
+        f"--config={outside / 'mine.py'}", *settings, f"--workdir={outside / 'w'}",
         "--config.comparison.held_out={}", "--config.comparison.num_seeds=0",
-        module="launch.cli",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     config = json.loads((outside / "w" / "config.json").read_text())
     assert set(config["tasks"]) == {"bowl", "digits_mlp"}
     assert [line["meta_step"] for line in lines(outside / "w") if "meta_loss" in line][-1] == 4
 
 
-def test_outside_system(outside, lopt_command):
-    done = lopt_command(
-        "meta-train", "--config=base", *[word for word in TINY if "estimator" in word],
+def test_outside_system(outside):
+    run(
+        "--config=base", *[word for word in TINY if "estimator" in word],
         "--config.meta_steps=3", "--config.system.name=line", "--config.system.slope=2.0",
         f"--config.imports={outside / 'tasks.py'}", f"--workdir={outside / 'w'}",
-        module="launch.cli",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     from safetensors.numpy import load_file
 
     theta = load_file(outside / "w" / "bundle" / "theta.safetensors")
@@ -262,10 +268,7 @@ def test_outside_system(outside, lopt_command):
     assert not (outside / "w" / "comparison.json").exists()
 
 
-def test_startup_imports_nothing_slow(lopt_command):
-    import subprocess
-    import sys
-
+def test_startup_imports_nothing_slow():
     code = "import sys, launch.run; print(sorted(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in ast.literal_eval(shown.stdout)}

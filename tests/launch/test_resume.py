@@ -31,7 +31,7 @@ TINY = (
     "--config.meta_validation.num_seeds=2",
     "--config.comparison.num_seeds=0",
     "--config.checkpoint.every_steps=6",
-    "--config.devices.count=1",  # as many as the process of the tests has
+    "--config.devices.count=1",  # runs in this process and in others are compared bit for bit
 )
 CASES = {
     "pes": (),
@@ -46,8 +46,9 @@ CASES = {
 CLOCKS = ("seconds", "inner_steps_per_s")
 
 
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+def environment(devices=2):
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
 
 def start(*arguments, stdout=subprocess.PIPE):

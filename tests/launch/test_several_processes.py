@@ -21,6 +21,7 @@ from tests.launch.test_resume import (
 
 FIELDS = (
     *TINY,
+    "--config.devices.count=None",
     "--config.estimator.num_pairs=8",
     "--config.comparison.num_seeds=0",
     "--config.meta_optimizer.schedule.name=constant",
@@ -33,10 +34,9 @@ META_STEPS = 300
 
 
 def start(command, *arguments, devices):
-    flag = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", "launch.cli", *command, *map(str, arguments)],
-        env={**environment(), "XLA_FLAGS": flag},
+        env=environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
