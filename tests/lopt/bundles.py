@@ -3,10 +3,9 @@
 import hashlib
 import json
 
-import jax
-
 import lopt
 from lopt import bundle_config
+from tests.lopt.cases import draw_theta
 
 CARD = {
     "title": "Small rule",
@@ -20,7 +19,7 @@ CARD = {
 
 def make(name="mlp"):
     rule = lopt.LOPTS[name]()
-    return rule, rule.init(jax.random.key(3))
+    return rule, draw_theta(rule)
 
 
 def edit(path, change, *, right_checksum=True):

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import lopt
-from tests.lopt.cases import HORIZON, VARIANTS, draw_theta, types, variant_id
+from tests.lopt.cases import HORIZON, VARIANTS, converts_float16, draw_theta, types, variant_id
 
 SHAPES = {"bfloat16": (5,), "float16": (2, 3), "float32": (), "float64": (6, 4)}
 
@@ -55,6 +55,8 @@ def test_types_are_stable(variant):
     trace()
     with jax.enable_x64(True):
         traced, params = trace()
+        if not converts_float16():
+            pytest.skip("XLA does not convert float16 with these instructions; types were right.")
         found = jax.device_get(traced.lower().compile()(params, np.array([1.0, 2.0])))
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(found))
     assert all(np.all(u != 0) for u in jax.tree.leaves(found[1]))

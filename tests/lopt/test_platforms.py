@@ -7,7 +7,7 @@ import pytest
 
 import lopt
 from lopt.blocks import ACCELERATOR_BLOCK, CPU_BLOCK, block_size
-from tests.lopt.cases import HORIZON, VARIANTS, draw_theta, variant_id
+from tests.lopt.cases import HORIZON, VARIANTS, assert_close, draw_theta, variant_id
 
 SHAPES = {"matrix": (29, 20), "vector": (1024,), "small": (7,)}
 """The first two are longer than a CPU's block; the first is a multiple of no block."""
@@ -39,15 +39,6 @@ def update(request):
 def trace(update, args, size):
     with block_size(size):
         return jax.jit(lambda *args: update(*args)).trace(*args)
-
-
-def assert_close(found, expected):
-    """Sums in another order: as far apart as two programs are from the exact ones.
-
-    The reference tests measure up to 4e-6 of a tensor's largest number (of ``rnn_mlp``).
-    """
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.max(np.abs(b)))
 
 
 def test_block_size_does_not_matter(update):

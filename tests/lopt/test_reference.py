@@ -1,8 +1,9 @@
-"""``mlp``, ``adafac_mlp`` and ``lstm`` against loops over single parameters in float64 numpy.
+"""``mlp``, ``adafac_mlp`` and ``lstm`` against float64 numpy, one tensor or parameter at a time.
 
 Tolerance: both sides compute the same formula, one in float32. A step is a sum of some 30 to 60
-products that may cancel, so its rounding error is some units of 2^-24 = 6e-8 of the largest step
-that the tensor sees, not of the step itself; hence 1e-6 of the largest step.
+products that may cancel, so its rounding error is in units of 2^-24 = 6e-8 of the largest step
+that the tensor sees, not of the step itself, and at most one unit for each product, in whatever
+order they are added: 4e-6. Measured: 1e-6.
 """
 
 import functools
@@ -15,7 +16,7 @@ import pytest
 import lopt
 
 STEPS = 100
-TOLERANCE = 1e-6
+TOLERANCE = 4e-6
 TIMES = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000]
 
 
@@ -30,16 +31,13 @@ def normalise(feature):
 
 
 def network(net, features, t):
-    """Steps of one tensor, one parameter at a time."""
-    normal = [normalise(f).reshape(-1) for f in features]
-    times = [np.tanh(t / x - 1) for x in TIMES]
-    steps = np.zeros(features[0].size)
-    for i in range(steps.size):
-        x = np.array([f[i] for f in normal] + times)
-        for layer in range(len(net) // 2):
-            x = np.maximum(x, 0) if layer else x
-            x = x @ net[f"w{layer}"] + net[f"b{layer}"]
-        steps[i] = -x[0] * np.exp(x[1] * 0.001) * 0.001
+    """Steps of one tensor, with one row of inputs for each parameter."""
+    times = [np.full(features[0].size, np.tanh(t / x - 1)) for x in TIMES]
+    x = np.stack([normalise(f).reshape(-1) for f in features] + times, axis=1)
+    for layer in range(len(net) // 2):
+        x = np.maximum(x, 0) if layer else x
+        x = x @ net[f"w{layer}"] + net[f"b{layer}"]
+    steps = -x[:, 0] * np.exp(x[:, 1] * 0.001) * 0.001
     return steps.reshape(features[0].shape)
 
 
@@ -121,6 +119,7 @@ class AdafacMLP:
 REFERENCES = {"mlp": MLP, "adafac_mlp": AdafacMLP}
 
 
+@functools.cache
 def draw_theta(rule):
     """Biases, weights and decays all away from their initial values."""
     rng = np.random.default_rng(0)
@@ -128,7 +127,7 @@ def draw_theta(rule):
     def move(x):
         return x + (0.02 * rng.normal(size=x.shape)).astype(np.float32)
 
-    theta = jax.tree.map(move, rule.init(jax.random.key(1)))
+    theta = jax.tree.map(move, jax.jit(rule.init)(jax.random.key(1)))
     return theta, jax.tree.map(lambda x: np.asarray(x, np.float64), theta)
 
 
@@ -196,8 +195,6 @@ def test_shapes(name, shape):
 def test_large_tensors(name, shape, hidden, monkeypatch):
     """Longer than a block and not a multiple of one: blocks and unrolled arithmetic."""
     monkeypatch.setitem(globals(), "STEPS", 3)
-    # The largest of a few steps is smaller, the largest error of many parameters larger.
-    monkeypatch.setitem(globals(), "TOLERANCE", 2e-6)
     compare(lopt.LOPTS[name](hidden=hidden), REFERENCES[name], shape, "random")
 
 
