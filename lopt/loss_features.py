@@ -35,8 +35,9 @@ class LossAverages(NamedTuple):
 
 def init() -> LossAverages:
     """Before the first loss."""
-    zeros = jnp.zeros(len(RATES), jnp.float32)
-    return LossAverages(transform.zero_count(), zeros, zeros)
+    # Two arrays, because what is donated may not be the same twice.
+    means, distances = (jnp.zeros(len(RATES), jnp.float32) for _ in range(2))
+    return LossAverages(transform.zero_count(), means, distances)
 
 
 def update(old: LossAverages, value: Float[Array, ""] | None) -> LossAverages:

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import lopt
-from lopt import blocks, per_parameter
+from lopt import blocks
 
 SPECS = {"w": P("x", "y"), "b": P("y")}
 SHAPES = {"w": (32, 8), "b": (24,)}
@@ -270,22 +270,16 @@ def checkpoint(tx):
     return found
 
 
-def set_block(size):
-    """Parameters per piece of a tensor."""
-    blocks.CPU_BLOCK = per_parameter.CPU_BLOCK = size
-
-
 def facts_of(name, everything):
     tx = make(name)
     facts = {"abstract": abstract_init(tx), "helper": helper(tx)}
-    set_block(4)  # so that tensors are taken in pieces
-    facts["explicit types"] = explicit_types(tx)
     found = {}
-    for kind in KINDS if everything else ["auto"]:
-        found[kind], facts[f"{kind} jit"] = under_jit(tx, make_mesh(kind))
-    for kind in KINDS if everything else []:
-        facts[f"{kind} eager"] = outside_jit(tx, make_mesh(kind))
-    set_block(512)
+    with blocks.block_size(4):  # so that tensors are taken in pieces
+        facts["explicit types"] = explicit_types(tx)
+        for kind in KINDS if everything else ["auto"]:
+            found[kind], facts[f"{kind} jit"] = under_jit(tx, make_mesh(kind))
+        for kind in KINDS if everything else []:
+            facts[f"{kind} eager"] = outside_jit(tx, make_mesh(kind))
     if everything or name in ("lstm", "rnn_mlp"):
         expected = on_one_device(tx)
         for kind, updates in found.items():

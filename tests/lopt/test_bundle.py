@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 import lopt
 from lopt import bundle_config, bundle_files
 from tests.lopt.bundles import CARD, edit, make
+from tests.lopt.cases import draw_theta
 
 
 @pytest.fixture
@@ -74,13 +75,13 @@ def test_files(saved):
 
 def test_fields_are_kept(tmp_path):
     rule = lopt.MLPLopt(hidden=(3, 7), step_mult=0.1)
-    lopt.save(tmp_path / "b", rule, rule.init(jax.random.key(0)))
+    lopt.save(tmp_path / "b", rule, draw_theta(rule))
     assert lopt.load_bundle(tmp_path / "b").optimizer == rule
 
 
 def test_horizon_is_the_default_for_num_steps(tmp_path):
     rule = lopt.SGDSchedule(schedule="linear")
-    theta = rule.init(jax.random.key(0))
+    theta = draw_theta(rule)
     lopt.save(tmp_path / "with", rule, theta, card={"horizon": 7})
     lopt.load(tmp_path / "with")
     lopt.save(tmp_path / "without", rule, theta)
@@ -197,7 +198,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
         lopt.save(tmp_path / "b", rule, theta, card={"notes": "x" * 2**22})
     wide = lopt.AdafacMLPLopt(hidden=(1,) * 200)
     with pytest.raises(ValueError, match="202 values"):
-        lopt.save(tmp_path / "b", wide, wide.init(jax.random.key(0)))
+        lopt.save(tmp_path / "b", wide, draw_theta(wide))
     assert not list(tmp_path.iterdir())
 
 
@@ -207,4 +208,4 @@ def test_unregistered_optimizer(tmp_path):
 
     rule = Mine()
     with pytest.raises(ValueError, match="Mine is not registered"):
-        lopt.save(tmp_path / "b", rule, rule.init(jax.random.key(0)))
+        lopt.save(tmp_path / "b", rule, draw_theta(rule))

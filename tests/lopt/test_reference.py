@@ -200,14 +200,14 @@ def test_large_tensors(name, shape, hidden, monkeypatch):
 
 @pytest.mark.parametrize(("name", "count"), [("mlp", 1762), ("adafac_mlp", 197)])
 def test_meta_parameter_count(name, count):
-    theta = lopt.LOPTS[name]().init(jax.random.key(0))
+    theta = jax.eval_shape(lopt.LOPTS[name]().init, jax.random.key(0))
     assert sum(x.size for x in jax.tree.leaves(theta)) == count
 
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_initial_weights(name):
     """Normal of standard deviation 1/sqrt(inputs) cut at two of them; zero biases and offsets."""
-    theta = lopt.LOPTS[name](hidden=(200, 200)).init(jax.random.key(0))
+    theta = jax.jit(lopt.LOPTS[name](hidden=(200, 200)).init)(jax.random.key(0))
     assert not any(np.any(x) for k, x in theta.items() if k != "mlp")
     for layer in range(3):
         weights = np.asarray(theta["mlp"][f"w{layer}"])

@@ -43,12 +43,11 @@ def assert_same(one, two):
         np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * np.max(np.abs(b)))
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99])
-@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.parametrize(
+    ("momentum", "learned"), [(0.0, False), (0.5, True), (0.9, True), (0.9, False), (0.99, True)]
+)
 def test_sgd_is_optax_sgd(momentum, learned):
-    rule = lopt.SGDSchedule(
-        learning_rate=0.03, momentum=momentum, learn_momentum=learned and momentum > 0
-    )
+    rule = lopt.SGDSchedule(learning_rate=0.03, momentum=momentum, learn_momentum=learned)
     assert_same(train(bound(rule)), train(optax.sgd(0.03, momentum or None)))
 
 
