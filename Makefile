@@ -5,19 +5,27 @@ CONFIG ?= digits_mlp_pes
 WORKDIR ?= runs/$(CONFIG)-$(shell date +%Y%m%d-%H%M%S)
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-slow lint types benchmark clean
+.PHONY: train test test-slow test-isa lint types benchmark clean
 .DEFAULT_GOAL := train
 
 train: $(VENV)/.ready
 	$(BIN)/lopt meta-train --config=$(CONFIG) --workdir=$(WORKDIR)
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST)
 
 test-slow: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+	$(PYTEST) -m slow
+
+# Instruction sets order float32 sums differently; each is tried, also after one has failed.
+test-isa: $(VENV)/.ready-dev
+	@status=0; for isa in SSE4_2 AVX2 AVX512; do \
+	  echo "instruction set $$isa"; \
+	  XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=$$isa" $(PYTEST) || status=1; \
+	done; exit $$status
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

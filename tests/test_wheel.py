@@ -67,6 +67,7 @@ def test_lopt_is_imported_from_the_wheel(installed, foreign_folder):
 def test_the_command_meta_trains(installed, foreign_folder, tmp_path_factory):
     run(
         installed / "lopt", "meta-train", "--config=digits_mlp_pes", "--workdir=run",
+        "--config.tasks={'quadratic': {'dim': 2}}", "--config.estimator.num_pairs=2",
         "--config.meta_steps=2", "--config.optimizer.name=sgd_schedule",
         "--config.estimator.horizon=4", "--config.estimator.truncation_length=2",
         "--config.comparison.num_seeds=0", "--config.meta_validation.num_seeds=1",

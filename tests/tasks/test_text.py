@@ -13,6 +13,7 @@ import tasks
 from tasks.datasets import text as text_data
 from tasks.text_lstm import Recurrence
 from tasks.transformer import attention
+from tests import rounding
 
 KEY = jax.random.key
 
@@ -97,7 +98,8 @@ def test_loss_is_that_of_the_next_character(model):
     logits = np.asarray(logits, np.float64)
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     picked = np.take_along_axis(log_p, text[:, 1:, None], axis=-1)
-    np.testing.assert_allclose(loss, -picked.mean(), rtol=1e-5)
+    num_terms = picked.size + logits.shape[-1]
+    np.testing.assert_allclose(loss, -picked.mean(), rtol=rounding.of_sum(num_terms))
     hits = logits.argmax(axis=-1) == text[:, 1:]
     np.testing.assert_allclose(metrics["accuracy"], hits.mean(), rtol=1e-6)
 
@@ -113,7 +115,9 @@ def test_lstm_equals_a_loop():
         expected.append(hidden)
     params = {"params": {"kernel": jnp.asarray(kernel, jnp.float32)}}
     found = Recurrence(3).apply(params, jnp.asarray(gates, jnp.float32))
-    np.testing.assert_allclose(found, np.stack(expected, axis=1), atol=1e-6)
+    # Five steps, in each of which the sums of four numbers of size 4 are rounded.
+    bound = 5 * 4 * 4 * rounding.of_sum(4)
+    np.testing.assert_allclose(found, np.stack(expected, axis=1), rtol=0, atol=bound)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -126,7 +130,9 @@ def test_attention_equals_a_loop(causal):
         weights = np.exp(keys[:seen] @ query / 2)
         expected[b, q, h] = weights @ values[:seen] / weights.sum()
     found = attention(jnp.asarray(projected.reshape(2, 5, 24), jnp.float32), 2, causal)
-    np.testing.assert_allclose(found, expected.reshape(2, 5, 8), atol=1e-6)
+    # A weight's exponent is a sum of four products of size 4, and it weighs values of size 4.
+    bound = 4 * 4 * 4 * rounding.of_sum(4 + 5)
+    np.testing.assert_allclose(found, expected.reshape(2, 5, 8), rtol=0, atol=bound)
 
 
 def test_bad_texts_have_clear_errors(tmp_path):
