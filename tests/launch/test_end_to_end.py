@@ -67,6 +67,7 @@ def test_run_leaves_everything_in_its_folder(finished):
         "bundle_last",
         "checkpoints",
         "finished.json",
+        ".lock",
     }
     assert list((folder / "events").iterdir())
 
@@ -200,7 +201,7 @@ USER_CODE = """
         def init_theta(self, key):
             return {"theta": jnp.ones(3)}
 
-        def init(self, key, theta):
+        def init(self, key, theta, horizon):
             return jnp.zeros(3)
 
         def step(self, key, theta, state):

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from launch import errors, loop, validation
 from launch.signals import StopSignals
+from meta_train import PES
 
 
 class State(NamedTuple):
@@ -22,6 +23,7 @@ class Trainer:
 
     steps_per_dispatch: int = 1
     shares: tuple = (1.0,)
+    estimator: object = PES(10, 5)
     devices: object = None
 
     def step(self, state):
@@ -51,7 +53,7 @@ def losses(monkeypatch):
     """Loss that meta-validation gives for theta = meta-step."""
     table = {}
     monkeypatch.setattr(
-        validation.evaluation, "meta_validate", lambda s, w, h, theta, k, n, d: table[int(theta)]
+        validation.evaluation, "meta_validate", lambda s, w, h, theta, *rest: table[int(theta)]
     )
     return table
 
