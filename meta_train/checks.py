@@ -1,5 +1,6 @@
 """Hyperparameters that make no sense are refused before anything is compiled."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from meta_train.horizons import ENDLESS
@@ -46,10 +47,15 @@ def check_sizes(estimator: Any, *, takes_zero_std: bool = False, endless: bool =
     num_particles = getattr(estimator, "num_particles", None)
     if num_particles is not None and num_particles < 1:
         raise ValueError(f"num_particles = {num_particles} must be at least 1, or None.")
-    std = estimator.std
-    if not 0 <= std < float("inf") or (std == 0 and not takes_zero_std):
-        bound = "at least 0" if takes_zero_std else "above 0"
-        raise ValueError(
-            f"std = {std} must be a finite number {bound}: it is the standard deviation of the "
-            "perturbations, in units of theta."
-        )
+    if isinstance(estimator.std, Mapping):
+        # An estimator is hashable.
+        object.__setattr__(estimator, "std", tuple(sorted(estimator.std.items())))
+    given: Any = estimator.std
+    stds: dict[str, float] = dict(given) if isinstance(given, tuple) else {"": given}
+    for group, std in stds.items():
+        if not 0 <= std < float("inf") or (max(stds.values()) == 0 and not takes_zero_std):
+            bound = "at least 0" if takes_zero_std or group else "above 0"
+            raise ValueError(
+                f"std = {std}{group and f' of {group}'} must be a finite number {bound}: it is the "
+                "standard deviation of the perturbations, in units of theta."
+            )

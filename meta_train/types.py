@@ -94,7 +94,8 @@ class GradientEstimator(abc.ABC):
         num_pairs: antithetic pairs, N = 2 * num_pairs particles.
         num_particles: N, where particles are independent of each other; None takes 2 * num_pairs,
             so that the same num_pairs means the same inner steps for every estimator.
-        std: standard deviation sigma of the perturbations, in units of theta.
+        std: standard deviation sigma of the perturbations, in units of theta; or one for each of
+            theta's top-level groups, by name. A group of 0 is not trained.
         staggered: whether the particles' clocks are spread over the episode from the start. If
             not, they all begin at t = 0, and a single meta-step sees one part of the episode only.
     """

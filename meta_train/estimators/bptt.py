@@ -17,6 +17,7 @@ from jaxtyping import Array
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
 from meta_train.estimators.pairs import normal
+from meta_train.groups import Std
 from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, Step, at, unroll
 
@@ -44,7 +45,7 @@ class BPTT(GradientEstimator):
     unbiased: ClassVar[bool] = True
 
     num_pairs: int = 8
-    std: float = 0.0
+    std: Std = 0.0
     num_particles: int | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:

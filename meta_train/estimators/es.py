@@ -14,7 +14,8 @@ from jaxtyping import Array
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair
+from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair, variance
+from meta_train.groups import Std
 from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
 from meta_train.unroll import Clock, start
 
@@ -38,7 +39,7 @@ class ES(GradientEstimator):
     unbiased: ClassVar[bool] = True
 
     num_pairs: int = 8
-    std: float = 0.01
+    std: Std = 0.01
 
     def __post_init__(self) -> None:
         check_sizes(self, endless=False)
@@ -74,6 +75,6 @@ class ES(GradientEstimator):
                 lambda loop: loop[0].t < loop[0].horizon, truncation, loop
             )
             above, below = losses
-            return carry, eps * (above - below) / (2 * self.std**2), losses
+            return carry, eps * (above - below) / (2 * variance(theta, self.std)), losses
 
         return self.clocks.estimate(key, theta, state, episode)

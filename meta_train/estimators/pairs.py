@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from meta_train.estimators.clocks import Keys
+from meta_train.groups import Std, sigma
 from meta_train.particles import map_particles
 from meta_train.types import State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
@@ -26,9 +27,17 @@ class Pair(NamedTuple):
     """Accumulator of the particle at +; its partner's is minus this."""
 
 
-def normal(key: jax.Array, theta: Theta, std: float) -> Float[Array, " P"]:
-    """One flat draw from N(0, std^2 I): drawing leaf by leaf compiles many times slower."""
-    return std * jax.random.normal(key, ravel_pytree(theta)[0].shape)
+def normal(key: jax.Array, theta: Theta, std: Std) -> Float[Array, " P"]:
+    """One flat draw from N(0, sigma^2): drawing leaf by leaf compiles many times slower."""
+    return sigma(theta, std) * jax.random.normal(key, ravel_pytree(theta)[0].shape)
+
+
+def variance(theta: Theta, std: Std) -> float | Float[Array, " P"]:
+    """sigma^2; 1 where sigma is 0, for there eps is 0 and may be divided by any number."""
+    if isinstance(std, float | int):
+        return std**2
+    squares = jnp.square(sigma(theta, std))
+    return jnp.where(squares > 0, squares, 1.0)
 
 
 def antithetic(theta: Theta, eps: Float[Array, " P"]) -> Theta:

@@ -13,7 +13,8 @@ from jaxtyping import Array
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair
+from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair, variance
+from meta_train.groups import Std
 from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
 from meta_train.unroll import Clock
 
@@ -39,7 +40,7 @@ class PES(GradientEstimator):
     unbiased: ClassVar[bool] = True
 
     num_pairs: int = 8
-    std: float = 0.01
+    std: Std = 0.01
     staggered: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -66,6 +67,7 @@ class PES(GradientEstimator):
             xi = jnp.where(clock.starts, 0.0, pair.xi) + eps
             pair, losses = unroll_pair(system, keys, theta, eps, clock, pair)
             above, below = losses
-            return pair._replace(xi=xi), xi * (above - below) / (2 * self.std**2), losses
+            grad = xi * (above - below) / (2 * variance(theta, self.std))
+            return pair._replace(xi=xi), grad, losses
 
         return self.clocks.estimate(key, theta, state, truncation)

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
 from meta_train.estimators.pairs import normal
+from meta_train.groups import Std
 from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
 
@@ -37,7 +38,7 @@ class TruncatedBPTT(GradientEstimator):
     unbiased: ClassVar[bool] = False
 
     num_pairs: int = 8
-    std: float = 0.0
+    std: Std = 0.0
     num_particles: int | None = dataclasses.field(default=None, kw_only=True)
     staggered: bool = dataclasses.field(default=True, kw_only=True)
 

@@ -12,7 +12,8 @@ from jaxtyping import Array
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import antithetic, normal
+from meta_train.estimators.pairs import antithetic, normal, variance
+from meta_train.groups import Std
 from meta_train.particles import map_particles
 from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
@@ -37,7 +38,7 @@ class TruncatedES(GradientEstimator):
     unbiased: ClassVar[bool] = False
 
     num_pairs: int = 8
-    std: float = 0.01
+    std: Std = 0.01
     staggered: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -72,6 +73,6 @@ class TruncatedES(GradientEstimator):
             _, losses = map_particles(run, antithetic(theta, eps))
             above, below = losses
             mean, _ = run(theta)
-            return mean, eps * (above - below) / (2 * self.std**2), losses
+            return mean, eps * (above - below) / (2 * variance(theta, self.std)), losses
 
         return self.clocks.estimate(key, theta, state, truncation)
