@@ -5,7 +5,7 @@ CONFIG ?= digits_mlp_pes
 WORKDIR ?= runs/$(CONFIG)-$(shell date +%Y%m%d-%H%M%S)
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: train test test-slow test-isa lint types benchmark clean
