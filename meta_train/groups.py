@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, Int
 
 from meta_train.types import Theta
 
-Std = float | tuple[tuple[str, float], ...]
-"""Standard deviation sigma of perturbations: one number, or one for every group by name; a group
-of 0 is not perturbed, and its gradient is 0."""
+Std = float | Mapping[str, float] | tuple[tuple[str, float], ...]
+"""Standard deviation sigma of perturbations: one number, or one for every group by name (which an
+estimator turns into pairs, to be hashable). A group of 0 is not perturbed, its gradient is 0."""
 
 
 def by_group(theta: Theta, values: Mapping[str, float]) -> Theta:
