@@ -7,6 +7,7 @@ updates, state = optimizer.update(grads, state, params)
 """
 
 from lopt.adafac_mlp import AdafacMLPLopt
+from lopt.averages import evaluation_params
 from lopt.base import LOPTS, LearnedOptimizer, StepInputs, Theta
 from lopt.bundle import Bundle, HorizonWarning, load, load_bundle, save
 from lopt.lstm import LSTMLopt
@@ -14,6 +15,7 @@ from lopt.mlp import MLPLopt
 from lopt.nn_adam import NNAdamLopt
 from lopt.options import with_options
 from lopt.rnn_mlp import RNNMLPLopt
+from lopt.schedule_free_mlp import ScheduleFreeMLPLopt
 from lopt.schedules import AdamSchedule, SGDSchedule
 from lopt.sharding import state_sharding
 from lopt.velo import VeLOLopt
@@ -26,6 +28,7 @@ LOPTS.update(
         "nn_adam": NNAdamLopt,
         "rnn_mlp": RNNMLPLopt,
         "velo": VeLOLopt,
+        "schedule_free_mlp": ScheduleFreeMLPLopt,
         "sgd_schedule": SGDSchedule,
         "adam_schedule": AdamSchedule,
     }
@@ -43,9 +46,11 @@ __all__ = [
     "NNAdamLopt",
     "RNNMLPLopt",
     "SGDSchedule",
+    "ScheduleFreeMLPLopt",
     "StepInputs",
     "Theta",
     "VeLOLopt",
+    "evaluation_params",
     "load",
     "load_bundle",
     "save",

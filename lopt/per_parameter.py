@@ -133,24 +133,40 @@ def apply_net(
     Returns:
         What ``combine`` returns, with the tensor's shape in the place of the parameters' axis.
     """
-    size = math.prod(shape)
-    if size == 0:
+    flat = shape
+    if _is_small(features, shape):
+        features, flat = [_stack(features, shape)], (math.prod(shape),)
+    if math.prod(shape) > 0:
+        sums = jnp.concatenate([_sum_squares(x * square_scale) for x in features])
+        counts = np.concatenate([np.full(len(x), x.size // len(x), np.float32) for x in features])
+        net = _normalise_inputs(net, sums / counts, square_scale)
+    out = evaluate_net(net, features, flat, combine)
+    return jax.tree.map(lambda x: x.reshape(*x.shape[: x.ndim - len(flat)], *shape), out)
+
+
+def evaluate_net(
+    net: Net, features: Sequence[jax.Array], shape: tuple[int, ...], combine: Combine
+) -> Any:
+    """What ``apply_net`` does after the normalisation, for features that need none."""
+    if math.prod(shape) == 0:
         empty = jnp.zeros(shape, jnp.float32)
         return combine(*[empty] * net[f"b{_num_layers(net) - 1}"].shape[0])
-    if size <= CPU_BLOCK and max_shards(features[0]) == 1:
-        # A small tensor costs what its number of operations costs, so features are one array.
-        stacked = jnp.concatenate([as_rows(x, shape) for x in features])
-        sums = jnp.sum(jnp.square(stacked * square_scale), axis=1)
-        layers = _layers(_normalise_inputs(net, sums / size, square_scale))
-        out = _evaluate(layers, [stacked], combine)
+    if _is_small(features, shape):
+        out = _evaluate(_layers(net), [_stack(features, shape)], combine)
         return jax.tree.map(lambda x: x.reshape(*x.shape[:-1], *shape), out)
-    sums = jnp.concatenate([_sum_squares(x * square_scale) for x in features])
-    counts = np.concatenate([np.full(len(x), x.size // len(x), np.float32) for x in features])
-    net = _normalise_inputs(net, sums / counts, square_scale)
     if max(net[f"b{i}"].shape[0] for i in range(_num_layers(net))) <= UNROLLED_WIDTH:
         return combine(*_unrolled(net, features))
     layers = _layers(net)
     return map_parameters(lambda block: _evaluate(layers, block, combine), features, shape)
+
+
+def _is_small(features: Sequence[jax.Array], shape: tuple[int, ...]) -> bool:
+    """Whether a tensor costs what its number of operations costs, so features are one array."""
+    return 0 < math.prod(shape) <= CPU_BLOCK and max_shards(features[0]) == 1
+
+
+def _stack(features: Sequence[jax.Array], shape: tuple[int, ...]) -> Float[Array, "F n"]:
+    return jnp.concatenate([as_rows(x, shape) for x in features])
 
 
 def dense(

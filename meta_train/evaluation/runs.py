@@ -14,11 +14,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from lopt import evaluation_params
 from meta_train.evaluation.training import (
     MakeOptimizer,
     Problem,
     advance,
-    evaluation_params,
     make_problem,
     validate,
 )

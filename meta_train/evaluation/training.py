@@ -103,21 +103,5 @@ def validate(
     return jnp.mean(loss), jnp.mean(accuracy)
 
 
-def evaluation_params(opt_state: Any, params: Params) -> Params:
-    """The parameters to judge: the average that a schedule-free optimizer keeps, else the same.
-
-    Gradients of such an optimizer, and so the training losses, are taken at other points, see
-    ``optax.contrib.schedule_free_eval_params``.
-    """
-
-    def is_schedule_free(node: Any) -> bool:
-        return isinstance(node, optax.contrib.ScheduleFreeState)
-
-    for node in jax.tree.leaves(opt_state, is_leaf=is_schedule_free):
-        if is_schedule_free(node):
-            return optax.contrib.schedule_free_eval_params(node, params)
-    return params
-
-
 MakeOptimizer = Callable[[Any, Any], optax.GradientTransformation]
 """From what all runs share (theta) and what each has of its own (hyperparameters)."""

@@ -22,11 +22,13 @@ from tests.lopt.cases import (
     variant_id,
 )
 
-NEEDS_PARAMS = ("mlp", "adafac_mlp", "nn_adam", "rnn_mlp", "velo")
-USES_VALUE = MIXES_LEAVES = ("rnn_mlp", "velo")
-USES_NUM_STEPS = ("velo", "sgd_schedule-linear")
-CLIPS_GRADIENTS = ("nn_adam", "rnn_mlp", "velo")
-SHARED_ARRAYS = {"rnn_mlp": 4, "velo": 3}
+CELO2 = ("celo2", "celo2_base")
+NEEDS_PARAMS = ("mlp", "adafac_mlp", "nn_adam", "rnn_mlp", "velo", "schedule_free_mlp", *CELO2)
+MIXES_LEAVES = ("rnn_mlp", "velo")
+USES_VALUE = ("rnn_mlp", "velo", "schedule_free_mlp")
+USES_NUM_STEPS = ("velo", "schedule_free_mlp", "sgd_schedule-linear")
+CLIPS_GRADIENTS = ("nn_adam", "rnn_mlp", "velo", "schedule_free_mlp", *CELO2)
+SHARED_ARRAYS = {"rnn_mlp": 4, "velo": 3, "schedule_free_mlp": 4}
 """Arrays of the state that belong to no leaf of the parameters, besides the count."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from meta_train.evaluation import BASELINES, Course, Runner, train
 from meta_train.evaluation.costs import measure_cost
-from meta_train.evaluation.training import evaluation_params, make_problem, validate
+from meta_train.evaluation.training import make_problem, validate
 from tasks import Task
 
 KEYS = jax.random.split(jax.random.key(0), 2)
