@@ -10,6 +10,7 @@ from lopt.adafac_mlp import AdafacMLPLopt
 from lopt.averages import evaluation_params
 from lopt.base import LOPTS, LearnedOptimizer, StepInputs, Theta
 from lopt.bundle import Bundle, HorizonWarning, load, load_bundle, save
+from lopt.celo2 import Celo2BaseLopt, Celo2Lopt
 from lopt.lstm import LSTMLopt
 from lopt.mlp import MLPLopt
 from lopt.nn_adam import NNAdamLopt
@@ -28,6 +29,8 @@ LOPTS.update(
         "nn_adam": NNAdamLopt,
         "rnn_mlp": RNNMLPLopt,
         "velo": VeLOLopt,
+        "celo2": Celo2Lopt,
+        "celo2_base": Celo2BaseLopt,
         "schedule_free_mlp": ScheduleFreeMLPLopt,
         "sgd_schedule": SGDSchedule,
         "adam_schedule": AdamSchedule,
@@ -39,6 +42,8 @@ __all__ = [
     "AdafacMLPLopt",
     "AdamSchedule",
     "Bundle",
+    "Celo2BaseLopt",
+    "Celo2Lopt",
     "HorizonWarning",
     "LSTMLopt",
     "LearnedOptimizer",

@@ -38,11 +38,12 @@ def results():
     return run_program("few")
 
 
-def check_rule(facts):
+def check_rule(name, facts):
     """All that must hold wherever it was looked at."""
     for where, found in facts.items():
         assert found.get("misplaced", []) == [], where
-        assert found.get("gathered", []) == [], where
+        # An orthogonal matrix is one of the whole.
+        assert name == "celo2" or found.get("gathered", []) == [], where
         assert found.get("num_compiled", 0) == 0, where
         assert found.get("error", 0.0) < 1e-5, where
         wrong = [fact for fact, value in found.items() if value is False]
@@ -53,7 +54,7 @@ def check_rule(facts):
 def test_state_and_updates_are_split_like_the_parameters(results, name):
     facts = results["rules"][name]
     assert {"abstract", "helper", "explicit types", "auto jit"} <= set(facts)
-    check_rule(facts)
+    check_rule(name, facts)
 
 
 def test_flattened_parameters_would_be_gathered(results):
@@ -64,11 +65,11 @@ def test_flattened_parameters_would_be_gathered(results):
 def test_every_rule_under_every_mesh_inside_and_outside_jit():
     rules = run_program("all")["rules"]
     assert set(rules) == set(lopt.LOPTS)
-    for facts in rules.values():
+    for name, facts in rules.items():
         assert len(facts) == 7
         assert "error" in facts["auto jit"]
         assert "error" in facts["explicit jit"]
-        check_rule(facts)
+        check_rule(name, facts)
 
 
 def test_helper_looks_through_wrappers(results):
