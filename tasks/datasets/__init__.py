@@ -12,8 +12,11 @@ from typing import NamedTuple
 
 from tasks.checks import check_choice
 from tasks.datasets.dataset import Dataset, from_arrays
-from tasks.datasets.digits import digits_path, load_digits
+from tasks.datasets.digits import load_digits
+from tasks.datasets.embedded import EMBEDDED, embedded_path
 from tasks.datasets.errors import MissingData, RawDataError
+from tasks.datasets.mnist_5k import load_mnist_5k
+from tasks.datasets.patches import load_patches
 from tasks.datasets.preparation import prepare_spec
 from tasks.datasets.specs import SPECS
 from tasks.datasets.store import default_data_dir, load_prepared, ready_info, version_dir
@@ -33,6 +36,8 @@ __all__ = [
 
 DATASETS: dict[str, Callable[[str | os.PathLike | None], Dataset]] = {
     "digits": load_digits,
+    "patches": load_patches,
+    "mnist_5k": load_mnist_5k,
     "mnist": functools.partial(load_prepared, SPECS["mnist"]),
     "fashion_mnist": functools.partial(load_prepared, SPECS["fashion_mnist"]),
     "cifar10": functools.partial(load_prepared, SPECS["cifar10"]),
@@ -78,7 +83,7 @@ def prepare(
     """Prepare a data set once; a second call finds it done and returns at once.
 
     Args:
-        name: "mnist", "fashion_mnist" or "cifar10" ("digits" needs no preparation).
+        name: "mnist", "fashion_mnist" or "cifar10" (those inside packages need no preparation).
         data_dir: TFDS data folder; None takes $TFDS_DATA_DIR or ~/tensorflow_datasets.
         from_dir: folder with the raw files; None downloads them.
 
@@ -91,8 +96,8 @@ def prepare(
         MissingData: no ``from_dir``, and the publisher cannot be reached (within 5 seconds).
         FileExistsError: something else lies where the data set belongs.
     """
-    if name == "digits":
-        return digits_path().parent
+    if name in EMBEDDED:
+        return embedded_path(EMBEDDED[name].path).parent
     check_choice("data set", name, SPECS)
     return prepare_spec(SPECS[name], data_dir, from_dir)
 
@@ -107,10 +112,8 @@ def list_datasets(data_dir: str | os.PathLike | None = None) -> list[DatasetRow]
 
 
 def _row(name: str, data_dir: str | os.PathLike | None) -> DatasetRow:
-    if name == "digits":
-        path = digits_path()
-        size = path.stat().st_size
-        return DatasetRow(name, "embedded", 1797, (8, 8, 1), size, os.fspath(path.parent))
+    if name in EMBEDDED:
+        return _embedded_row(name)
     if name not in SPECS:
         return DatasetRow(name, "custom", None, None, None, "")
     spec = SPECS[name]
@@ -121,3 +124,14 @@ def _row(name: str, data_dir: str | os.PathLike | None) -> DatasetRow:
     count = sum(int(n) for split in info["splits"] for n in split["shardLengths"])
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return DatasetRow(name, "ready", count, spec.shape, size, os.fspath(folder))
+
+
+def _embedded_row(name: str) -> DatasetRow:
+    data = EMBEDDED[name]
+    try:
+        path = embedded_path(data.path)
+    except MissingData:
+        return DatasetRow(name, "missing", data.num_examples, data.shape, None, data.path)
+    size = path.stat().st_size
+    where = os.fspath(path.parent)
+    return DatasetRow(name, "embedded", data.num_examples, data.shape, size, where)

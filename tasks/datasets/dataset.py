@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from tasks.checks import check_int
 from tasks.datasets.splits import draw_rows, permutation, split_bounds
+from tasks.datasets.subset import Subset
 
 _BLOCK = 4096  # rows per block where float copies of the images are made
 
@@ -36,6 +37,7 @@ class Dataset:
         num_train: examples in "train".
         num_valid: examples in "valid"; the rest is "test".
         fixed_test: the test split is an official one, so ``reshuffle`` leaves it alone.
+        subset: what training draws from; None is the whole train split.
     """
 
     images: Any
@@ -47,6 +49,7 @@ class Dataset:
     num_train: int = flax.struct.field(pytree_node=False)
     num_valid: int = flax.struct.field(pytree_node=False)
     fixed_test: bool = flax.struct.field(pytree_node=False)
+    subset: Subset | None = None
 
     @property
     def mean(self) -> np.ndarray:
@@ -79,10 +82,14 @@ class Dataset:
         Returns:
             Normalised float32 images [B, h * w * c] and int32 labels [B].
         """
-        index = draw_rows(key, *self.bounds(split), batch_size)
+        subset = self.subset if split == "train" else None
+        index = draw_rows(key, *self.bounds(split), batch_size, subset)
         images = jnp.asarray(self.images).at[index].get(mode="promise_in_bounds")
         labels = jnp.asarray(self.labels).at[index].get(mode="promise_in_bounds")
-        return self.normalise(images), labels.astype(jnp.int32)
+        labels = labels.astype(jnp.int32)
+        if subset is not None:
+            labels = subset.noisy(labels, index.astype(jnp.uint32), self.num_classes)
+        return self.normalise(images), labels
 
     def normalise(self, images: Any) -> Float[Array, "batch d"]:
         """(x - mean) / std as one multiply-add; uint8 [B, h * w * c] to float32."""

@@ -5,12 +5,11 @@ Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits" (1998), test pa
 
 import gzip
 import os
-from pathlib import Path
 
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, from_arrays
-from tasks.datasets.embedded import embedded_path
+from tasks.datasets.embedded import EMBEDDED, embedded_path
 
 
 def load_digits(data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -24,12 +23,7 @@ def load_digits(data_dir: str | os.PathLike | None = None) -> Dataset:
     """
     del data_dir
     # One row per digit: 64 pixels, then the label.
-    with gzip.open(digits_path(), "rt") as file:
+    with gzip.open(embedded_path(EMBEDDED["digits"].path), "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     images = table[:, :-1].reshape(-1, 8, 8)
     return from_arrays(images, table[:, -1], num_classes=10, num_valid=300, num_test=300)
-
-
-def digits_path() -> Path:
-    """The compressed table inside the installed package."""
-    return embedded_path("digits.csv.gz")

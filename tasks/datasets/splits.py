@@ -7,6 +7,7 @@ from jaxtyping import Array, Int
 
 from tasks.base import SPLITS
 from tasks.checks import check_choice
+from tasks.datasets.subset import Subset
 
 
 def split_bounds(split: str, num_train: int, num_valid: int, num_rows: int) -> tuple[int, int]:
@@ -21,15 +22,20 @@ def split_bounds(split: str, num_train: int, num_valid: int, num_rows: int) -> t
     return edges[position], edges[position + 1]
 
 
-def draw_rows(key: jax.Array, start: int, stop: int, count: int) -> Int[Array, " count"]:
-    """Draw rows start..stop - 1 with replacement; traced.
+def draw_rows(
+    key: jax.Array, start: int, stop: int, count: int, subset: Subset | None = None
+) -> Int[Array, " count"]:
+    """Draw rows start..stop - 1, or those of a subset of them, with replacement; traced.
 
     One 32-bit word per row, reduced modulo the number n of rows: its bias is below n / 2**32
     (1.3e-5 for 55,000 rows), and it costs one threefry call where ``jax.random.randint`` costs
     three, which shows in compile time.
     """
     words = jax.random.bits(key, (count,), jnp.uint32)
-    return start + (words % np.uint32(stop - start)).astype(jnp.int32)
+    size = np.uint32(stop - start)
+    if subset is None:
+        return start + (words % size).astype(jnp.int32)
+    return start + subset.places(words, size).astype(jnp.int32)
 
 
 def permutation(n: int, seed: int) -> np.ndarray:

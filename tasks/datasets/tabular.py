@@ -1,8 +1,8 @@
 """Small tables that ship inside scikit-learn: no download needed.
 
 Breast cancer: Wolberg, Street and Mangasarian 1995 (diagnostic, Wisconsin). Wine: Forina et al.
-1988 (PARVUS). Diabetes: Efron et al. 2004, "Least Angle Regression",
-doi:10.1214/009053604000000067.
+1988 (PARVUS). Iris: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x. Diabetes: Efron et al.
+2004, "Least Angle Regression", doi:10.1214/009053604000000067.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,10 @@ from jaxtyping import Array, Float, Num
 from tasks.checks import check_choice, check_int
 from tasks.datasets.embedded import embedded_path
 from tasks.datasets.splits import draw_rows, permutation, split_bounds
+from tasks.datasets.subset import Subset
+
+
+_FOLDER = "sklearn/datasets/data"
 
 
 class Columns(NamedTuple):
@@ -41,11 +45,13 @@ class Table:
         features: float32 [n, d].
         targets: int32 [n] classes, or float32 [n].
         num_classes: number of classes; None where the targets are numbers.
+        subset: what training draws from; None is the whole train split.
     """
 
     features: Any
     targets: Any
     num_classes: int | None = flax.struct.field(pytree_node=False)
+    subset: Subset | None = None
 
     def bounds(self, split: str) -> tuple[int, int]:
         """First row of a split and the row after its last.
@@ -60,9 +66,13 @@ class Table:
         self, key: jax.Array, split: str, batch_size: int
     ) -> tuple[Float[Array, "batch d"], Num[Array, " batch"]]:
         """Draw features [B, d] and targets [B] with replacement; traced."""
-        index = draw_rows(key, *self.bounds(split), batch_size)
+        subset = self.subset if split == "train" else None
+        index = draw_rows(key, *self.bounds(split), batch_size, subset)
         features = self.features.at[index].get(mode="promise_in_bounds")
-        return features, self.targets.at[index].get(mode="promise_in_bounds")
+        targets = self.targets.at[index].get(mode="promise_in_bounds")
+        if subset is not None:
+            targets = subset.noisy(targets, index.astype(jnp.uint32), self.num_classes)
+        return features, targets
 
 
 def load_table(name: str, data_seed: int) -> Table:
@@ -97,7 +107,7 @@ def _standardised(values: np.ndarray, num_train: int) -> np.ndarray:
 
 def _classes(file: str) -> Columns:
     """Rows of features and a class; the first line has counts and the names of the classes."""
-    path = embedded_path(file)
+    path = embedded_path(f"{_FOLDER}/{file}")
     with path.open(encoding="utf-8") as stream:
         names = stream.readline().strip().split(",")[2:]
     rows = np.loadtxt(path, delimiter=",", skiprows=1)
@@ -105,13 +115,15 @@ def _classes(file: str) -> Columns:
 
 
 def _diabetes() -> Columns:
-    features = np.loadtxt(embedded_path("diabetes_data_raw.csv.gz"))
-    return Columns(features, np.loadtxt(embedded_path("diabetes_target.csv.gz")), None)
+    files = ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz")
+    features, targets = (np.loadtxt(embedded_path(f"{_FOLDER}/{file}")) for file in files)
+    return Columns(features, targets, None)
 
 
 TABLES: dict[str, Callable[[], Columns]] = {
     "breast_cancer": lambda: _classes("breast_cancer.csv"),
     "wine": lambda: _classes("wine_data.csv"),
+    "iris": lambda: _classes("iris.csv"),
     "diabetes": _diabetes,
 }
 """Registry of tables by name."""

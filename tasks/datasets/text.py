@@ -19,6 +19,7 @@ from jaxtyping import Array, Int
 
 from tasks.datasets.errors import MissingData
 from tasks.datasets.splits import draw_rows, split_bounds
+from tasks.datasets.subset import Subset
 
 _PRINTABLE = bytes([10, *range(32, 127)])
 
@@ -30,10 +31,12 @@ class Text:
     Attributes:
         characters: uint8 [n], indices into ``vocabulary``.
         vocabulary: the bytes that they stand for, in order.
+        subset: where the passages may start that training draws; None is anywhere.
     """
 
     characters: Any
     vocabulary: bytes = flax.struct.field(pytree_node=False)
+    subset: Subset | None = None
 
     def bounds(self, split: str) -> tuple[int, int]:
         """First position of a split and the position after its last.
@@ -59,7 +62,8 @@ class Text:
             int32 indices into ``vocabulary``.
         """
         start, stop = self.bounds(split)
-        first = draw_rows(key, start, stop - length + 1, batch_size)
+        subset = self.subset if split == "train" else None
+        first = draw_rows(key, start, stop - length + 1, batch_size, subset)
         index = first[:, None] + jnp.arange(length, dtype=jnp.int32)[None]
         return self.characters.at[index].get(mode="promise_in_bounds").astype(jnp.int32)
 
