@@ -6,6 +6,7 @@ set one line in ``DATASETS``.
 
 from functools import partial
 
+from tasks.augmented import Augmented, family_of
 from tasks.base import SPLITS, TASKS, Task
 from tasks.datasets import (
     DATASETS,
@@ -18,17 +19,22 @@ from tasks.datasets import (
     load,
     prepare,
 )
+from tasks.factorization import Factorization, factorization
+from tasks.function_regression import FunctionRegression, function_regression
 from tasks.image_autoencoder import ImageAutoencoder, ImageVAE, image_autoencoder, image_vae
 from tasks.image_classifier import ImageClassifier
 from tasks.image_conv import image_conv
+from tasks.image_mixer import image_mixer
 from tasks.image_mlp import image_mlp
 from tasks.image_mlp_family import ImageMLPFamily, image_mlp_family
 from tasks.image_resnet import image_resnet
 from tasks.image_vit import image_vit
 from tasks.language_model import LanguageModel
+from tasks.linear_model import LinearModel, linear_model
 from tasks.networks import ACTIVATIONS
 from tasks.quadratic import Quadratic, quadratic, quadratic_family
 from tasks.registry import make
+from tasks.sequence_model import sequence_model
 from tasks.tabular_mlp import TabularMLP, tabular_mlp
 from tasks.text_lstm import text_lstm
 from tasks.text_transformer import text_transformer
@@ -38,36 +44,55 @@ __all__ = [
     "DATASETS",
     "SPLITS",
     "TASKS",
+    "Augmented",
     "Dataset",
     "DatasetRow",
+    "Factorization",
+    "FunctionRegression",
     "ImageAutoencoder",
     "ImageClassifier",
     "ImageMLPFamily",
     "ImageVAE",
     "LanguageModel",
+    "LinearModel",
     "MissingData",
     "Quadratic",
     "RawDataError",
     "TabularMLP",
     "Task",
+    "factorization",
+    "family_of",
     "from_arrays",
+    "function_regression",
     "image_autoencoder",
     "image_conv",
+    "image_mixer",
     "image_mlp",
     "image_mlp_family",
     "image_resnet",
     "image_vae",
     "image_vit",
+    "linear_model",
     "list_datasets",
     "load",
     "make",
     "prepare",
     "quadratic",
     "quadratic_family",
+    "sequence_model",
     "tabular_mlp",
     "text_lstm",
     "text_transformer",
 ]
+
+_mlp_family = family_of(image_mlp_family, init_scale=(1.0, 1.0), reparam=(1.0, 1.0))
+_conv_family = family_of(image_conv)
+_resnet_family = family_of(image_resnet)
+_vit_family = family_of(image_vit)
+_autoencoder_family = family_of(image_autoencoder, noisy=False)
+_sequence_family = family_of(sequence_model, noisy=False)
+_table_family = family_of(tabular_mlp)
+_regression_family = family_of(function_regression)
 
 TASKS.update(
     {
@@ -104,6 +129,38 @@ TASKS.update(
         "breast_cancer_mlp": partial(tabular_mlp, dataset="breast_cancer"),
         "wine_mlp": partial(tabular_mlp, dataset="wine"),
         "diabetes_mlp": partial(tabular_mlp, dataset="diabetes"),
+        "iris_mlp": partial(tabular_mlp, dataset="iris"),
+        "digits_mixer": partial(image_mixer, dataset="digits"),
+        "patches_mlp_family": partial(_mlp_family, dataset="patches", width=(4, 32), batch_size=32),
+        "patches_conv_family": partial(_conv_family, dataset="patches", channels=(8, 16)),
+        "patches_resnet_family": partial(_resnet_family, dataset="patches", channels=(8,)),
+        "patches_vit_family": partial(_vit_family, dataset="patches", patch_size=4, depth=1),
+        "patches_autoencoder_family": partial(
+            _autoencoder_family, dataset="patches", hidden=(32,), batch_size=32
+        ),
+        "digits_conv_family": partial(_conv_family, dataset="digits", channels=(8, 16)),
+        "digits_resnet_family": partial(_resnet_family, dataset="digits", channels=(8,)),
+        "digits_vit_family": partial(_vit_family, dataset="digits", depth=1),
+        "digits_autoencoder_family": partial(
+            _autoencoder_family, dataset="digits", hidden=(32,), batch_size=32
+        ),
+        "diabetes_mlp_family": partial(_table_family, dataset="diabetes"),
+        "iris_mlp_family": partial(_table_family, dataset="iris"),
+        "teacher_regression_family": _regression_family,
+        "sine_regression_family": partial(
+            _regression_family, dim=1, function="sine", hidden=(32, 32), activation="tanh"
+        ),
+        "induction_family": _sequence_family,
+        "copy_lstm_family": partial(_sequence_family, rule="repeat", network="lstm"),
+        "sort_rnn_family": partial(_sequence_family, rule="sort", network="rnn"),
+        "bigram_family": partial(
+            _sequence_family, rule="chain", network="bigram", num_symbols=64, batch_size=32
+        ),
+        "least_squares_family": linear_model,
+        "logistic_regression_family": partial(linear_model, loss="logistic", noise=(0.0, 1.0)),
+        "least_absolute_family": partial(linear_model, loss="absolute", noise=(0.0, 0.5)),
+        "matrix_factorization_family": factorization,
+        "tensor_factorization_family": partial(factorization, modes=3, size=8),
         "text_lstm": text_lstm,
         "text_transformer": text_transformer,
     }

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tasks.base import Task
 from tasks.checks import check_choice, check_ints, check_range
 from tasks.datasets import Dataset
+from tasks.draws import integer, log_uniform
 from tasks.image_classifier import load_images
 from tasks.networks import ACTIVATIONS, MaskedMLP, cross_entropy, draw_kernels, parameter_shapes
 
@@ -74,13 +75,13 @@ class ImageMLPFamily(Task):
         layers = self.depth[1] + 1
         # One draw for all: each further threefry call costs more than a second of compile time.
         uniform = jax.random.uniform(key, (4 + 2 * layers,), jnp.float32)
-        width = _log_uniform(uniform[0], (float(self.width[0]), self.width[1] + 1.0))
+        width = log_uniform(uniform[0], (float(self.width[0]), self.width[1] + 1.0))
         return Member(
             width=jnp.clip(width.astype(jnp.int32), *self.width),
-            depth=_integer(uniform[1], *self.depth),
-            activation=_integer(uniform[2], 0, len(self.activations) - 1),
-            init_scale=_log_uniform(uniform[3], self.init_scale),
-            reparam=_log_uniform(uniform[4:], self.reparam).reshape(layers, 2),
+            depth=integer(uniform[1], *self.depth),
+            activation=integer(uniform[2], 0, len(self.activations) - 1),
+            init_scale=log_uniform(uniform[3], self.init_scale),
+            reparam=log_uniform(uniform[4:], self.reparam).reshape(layers, 2),
         )
 
     def init(self, key: jax.Array, cfg: Member) -> dict[str, Any]:
@@ -167,17 +168,6 @@ def _check_pair(name: str, pair: Any) -> tuple[int, int]:
 
 def _check_positive(name: str, pair: Any) -> tuple[float, float]:
     return check_range(name, pair, float(np.finfo(np.float32).tiny))
-
-
-def _log_uniform(uniform: Array, bounds: tuple[float, float]) -> Array:
-    low, high = (np.float32(np.log(bound)) for bound in bounds)
-    return jnp.exp(low + uniform * (high - low))
-
-
-def _integer(uniform: Float[Array, ""], low: int, high: int) -> Int[Array, ""]:
-    """Uniform on low..high, both included; rounding may not step past ``high``."""
-    draw = low + (uniform * np.float32(high - low + 1)).astype(jnp.int32)
-    return jnp.minimum(draw, high)
 
 
 def _rescale(params: dict[str, Any], scales: Float[Array, "layers 2"]) -> dict[str, Any]:

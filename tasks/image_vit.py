@@ -5,6 +5,7 @@ for ImageNet-1k", arXiv:2205.01580: the mean over patches in place of a class to
 """
 
 import os
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -54,6 +55,20 @@ def split_patches(
     return split.reshape(-1, rows * columns, size * size * channels)
 
 
+def check_patches(patch_size: Any, shape: tuple[int, int, int]) -> None:
+    """Check that patches tile an image.
+
+    Raises:
+        ValueError: they do not, or their side is no positive integer.
+    """
+    check_int("patch_size", patch_size, 1)
+    if shape[0] % patch_size or shape[1] % patch_size:
+        raise ValueError(
+            f"patch_size = {patch_size} must divide the images' sides, {shape[0]} x {shape[1]}; "
+            "give another patch_size or image_size."
+        )
+
+
 def image_vit(
     dataset: str,
     patch_size: int = 2,
@@ -84,15 +99,10 @@ def image_vit(
         ValueError: a value is out of range or a name unknown.
         MissingData: the data set is not prepared.
     """
-    check_int("patch_size", patch_size, 1)
     check_heads(width, heads)
     check_int("depth", depth, 1)
     init_scale = check_number("init_scale", init_scale, 0.0)
     data = load_images(dataset, image_size, data_seed, data_dir, batch_size)
-    if data.shape[0] % patch_size or data.shape[1] % patch_size:
-        raise ValueError(
-            f"patch_size = {patch_size} must divide the images' sides, {data.shape[0]} x "
-            f"{data.shape[1]}; give another patch_size or image_size."
-        )
+    check_patches(patch_size, data.shape)
     module = ViT(data.shape, patch_size, width, depth, heads, data.num_classes)
     return ImageClassifier(data, module, batch_size, init_scale)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from tasks.base import Task
+from tasks.datasets.sequences import Sequences
 from tasks.datasets.text import Text
 from tasks.networks import cross_entropy, draw_kernels, parameter_shapes, scale_kernels
 
@@ -20,19 +21,21 @@ class LanguageModel(Task):
     The metric "accuracy" is the share of characters that were the likeliest.
 
     Attributes:
-        data: the text; it enters a jitted program as an argument.
+        data: the text or sequences; they enter a jitted program as an argument.
         module: the network, from characters [B, L] to logits [B, L, vocabulary] of each next one.
         length: characters that are predicted in each passage, L.
         batch_size: passages per batch, B, drawn with replacement.
         init_scale: initial kernels are normal with std init_scale / sqrt(fan_in), embeddings with
             init_scale / sqrt(width); biases zero.
+        first: predictions before this one do not count, as nothing tells what comes.
     """
 
-    data: Text
+    data: Text | Sequences
     module: nn.Module = flax.struct.field(pytree_node=False)
     length: int = flax.struct.field(pytree_node=False)
     batch_size: int = flax.struct.field(pytree_node=False)
     init_scale: float = flax.struct.field(pytree_node=False)
+    first: int = flax.struct.field(pytree_node=False, default=0)
 
     def init(self, key: jax.Array, cfg: tuple[()]) -> dict[str, Any]:
         del cfg
@@ -46,7 +49,8 @@ class LanguageModel(Task):
         del key, cfg
         text = batch["text"]
         logits: Any = self.module.apply({"params": params}, text[:, :-1])
-        return cross_entropy(logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1))
+        logits, wanted = logits[:, self.first :], text[:, self.first + 1 :]
+        return cross_entropy(logits.reshape(-1, logits.shape[-1]), wanted.reshape(-1))
 
     def batch(self, key: jax.Array, cfg: tuple[()], split: str) -> dict[str, Array]:
         """Passages {"text": [B, L + 1]}: the first L characters predict the last L."""

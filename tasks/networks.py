@@ -135,6 +135,15 @@ def scale_kernels(params: dict[str, Any], init_scale: float) -> dict[str, Any]:
     return jax.tree_util.tree_map_with_path(scaled, params)
 
 
+def scale_drawn(params: dict[str, Any], factor: Float[Array, ""]) -> dict[str, Any]:
+    """Kernels and embeddings times a factor; biases and normalisation scales as they are."""
+
+    def scaled(path: Any, value: Array) -> Array:
+        return value * factor if _name(path) in _DRAWN else value
+
+    return jax.tree_util.tree_map_with_path(scaled, params)
+
+
 def cross_entropy(
     logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
 ) -> tuple[Float[Array, ""], dict[str, Array]]:

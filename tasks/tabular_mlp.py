@@ -72,7 +72,7 @@ def tabular_mlp(
     """MLP that predicts a class or a number from a row of a table.
 
     Args:
-        dataset: "breast_cancer" and "wine" have classes, "diabetes" numbers.
+        dataset: "breast_cancer", "wine" and "iris" have classes, "diabetes" numbers.
         hidden: widths of the hidden layers; () is a linear model.
         activation: a name in ``tasks.ACTIVATIONS``.
         batch_size: rows per batch.

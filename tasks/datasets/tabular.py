@@ -19,7 +19,6 @@ from tasks.datasets.embedded import embedded_path
 from tasks.datasets.splits import draw_rows, permutation, split_bounds
 from tasks.datasets.subset import Subset
 
-
 _FOLDER = "sklearn/datasets/data"
 
 
