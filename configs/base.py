@@ -30,6 +30,9 @@ def get_config() -> ConfigDict:
     config.system = ConfigDict({"name": "lopt"})
 
     config.optimizer = ConfigDict({"name": "mlp"})  # its other fields: sizes, step multipliers, ...
+    # A bundle or the work folder of another run whose theta the first theta takes over, group by
+    # group where both have it in the same shapes: the scalars of an earlier phase, say.
+    config.init_from = _any(None)
 
     # Tasks by label: {name (the label by default), weight, fields of the task}. The meta-gradient
     # is the mean over tasks by weight; every task has particles of its own.
@@ -48,7 +51,9 @@ def get_config() -> ConfigDict:
             # Where T is random: "steps" weighs every inner step alike, "episodes" every episode.
             "mean_over": "steps",
             "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
-            "std": 0.01,  # sigma of the perturbation, in units of theta
+            # sigma of the perturbation, in units of theta; or {"scalars": 0.02, ...}: one for each
+            # of theta's top-level groups, where 0 leaves a group as it is.
+            "std": _any(0.01),
         }
     )
 
@@ -67,6 +72,12 @@ def get_config() -> ConfigDict:
             },
             "clip_norm": _any(1.0),  # largest global norm of the meta-gradient; None: no limit
             "clip_value": _any(None),  # largest size of one coordinate; None: no limit
+            # Factor on the learning rate of each of theta's top-level groups, {"network": 0.1,
+            # ...}; 0 leaves a group as it is; None: 1 for all.
+            "group_factors": _any(None),
+            # Rate at which an average of theta follows it, that is validated and bundled in its
+            # place: it remembers about 1 / rate meta-steps. None: no average.
+            "average_rate": _any(None),
         }
     )
 
@@ -74,10 +85,15 @@ def get_config() -> ConfigDict:
     config.objective = ConfigDict(
         {
             "kind": "mean",  # "mean": inner loss over the episode; "final": of its last step
-            "split": "train",  # batches on which it is measured: "train" or "valid"
+            # Batches on which it is measured: "train", "valid" or, of both, "mixed".
+            "split": "train",
+            "valid_weight": 0.5,  # of the validation loss in "mixed"
             # Bound of one step's loss, in multiples of the initial loss; None: no bound.
             "clip": _any(4.0),
             "normalize": False,  # divide by the initial loss, so that tasks weigh alike
+            # "first_theta": divide by the mean meta-loss of the run's first theta on the task, so
+            # that the meta-gradient is that of the mean log loss there.
+            "unit": _any(None),
         }
     )
 
@@ -116,6 +132,7 @@ def get_config() -> ConfigDict:
         {
             "every_steps": 100,  # meta-steps; 0: never, then bundle/ holds the last theta
             "num_seeds": 8,  # episodes averaged, per task
+            "tasks": {},  # as above, on which theta is chosen; none: those it is trained on
         }
     )
 

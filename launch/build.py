@@ -15,6 +15,13 @@ from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
 
 
+class Judges(NamedTuple):
+    """Systems on which theta is validated, and their weights, which sum to 1."""
+
+    systems: tuple[meta_train.UnrolledSystem, ...]
+    shares: tuple[float, ...]
+
+
 class Experiment(NamedTuple):
     """Everything that a run needs, built and checked."""
 
@@ -28,6 +35,7 @@ class Experiment(NamedTuple):
     episodes: meta_train.Horizon
     """The distribution of the episode length T."""
     trainer: meta_train.MetaTrainer
+    validation: Judges
 
 
 def build(config: Config) -> Experiment:
@@ -42,13 +50,17 @@ def build(config: Config) -> Experiment:
     fields = plain(config.to_dict())
     estimator, episodes = _make_estimator(fields["estimator"])
     meta_optimizer = make_meta_optimizer(fields["meta_optimizer"], fields["meta_steps"])
-    optimizer, tasks, weights = None, {}, (1.0,)
+    optimizer, tasks, weights, judges, valid_weights = None, {}, (1.0,), (), ()
     if fields["system"]["name"] == "lopt":
         optimizer = make_named(LOPTS, "optimizer", fields["optimizer"])
         tasks, weights = _make_tasks(fields["tasks"], "tasks", fields["data_dir"])
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
         systems = _lopt_systems(optimizer, tasks, fields["objective"])
+        validated, valid_weights = _make_tasks(
+            fields["meta_validation"]["tasks"], "meta_validation.tasks", fields["data_dir"]
+        )
+        judges = _lopt_systems(optimizer, validated, fields["objective"])
     else:
         systems = (make_named(meta_train.SYSTEMS, "system", fields["system"]),)
     _check_endless(config, episodes)
@@ -56,7 +68,11 @@ def build(config: Config) -> Experiment:
         fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
     )
     trainer = _make_trainer(systems, weights, estimator, meta_optimizer, fields)
-    return Experiment(optimizer, tasks, held_out, systems, episodes, trainer)
+    validation = Judges(systems, trainer.shares)
+    if judges:
+        total = sum(valid_weights)
+        validation = Judges(judges, tuple(weight / total for weight in valid_weights))
+    return Experiment(optimizer, tasks, held_out, systems, episodes, trainer, validation)
 
 
 def _check_endless(config: Config, episodes: meta_train.Horizon) -> None:
@@ -92,6 +108,10 @@ def check_numbers(config: Config) -> None:
         raise errors.UserError(
             f"config.comparison.num_seeds = {config.comparison.num_seeds} must be at least 2, or 0 "
             "for no comparison"
+        )
+    if config.objective.unit not in (None, "first_theta"):
+        raise errors.UserError(
+            f"config.objective.unit = {config.objective.unit!r} must be 'first_theta' or None"
         )
     steps = config.comparison.num_steps
     if steps is not None and (not isinstance(steps, int) or steps < 1):
@@ -182,7 +202,8 @@ def _lopt_systems(
     tasks: Mapping[str, task_package.Task],
     objective_fields: Mapping[str, Any],
 ) -> tuple[meta_train.LoptSystem, ...]:
-    objective = construct(meta_train.MetaObjective, objective_fields, "objective", "the objective")
+    fields = {name: value for name, value in objective_fields.items() if name != "unit"}
+    objective = construct(meta_train.MetaObjective, fields, "objective", "the objective")
     return tuple(
         meta_train.LoptSystem(optimizer, task, objective=objective) for task in tasks.values()
     )

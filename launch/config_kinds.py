@@ -40,12 +40,26 @@ META_TRAIN = Kind(
     common_fields={
         "system": frozenset({"name"}),
         "optimizer": frozenset({"name"}),
-        "estimator": frozenset({"name", "horizon", "truncation_length", "num_pairs", "std"}),
+        "estimator": frozenset(
+            {"name", "horizon", "truncation_length", "mean_over", "num_pairs", "std"}
+        ),
         "meta_optimizer": frozenset(
-            {"name", "learning_rate", "schedule", "clip_norm", "clip_value"}
+            {
+                "name",
+                "learning_rate",
+                "schedule",
+                "clip_norm",
+                "clip_value",
+                "group_factors",
+                "average_rate",
+            }
         ),
     },
-    entries={"tasks": {"weight": 1.0}, "comparison.held_out": {"weight": 1.0}},
+    entries={
+        "tasks": {"weight": 1.0},
+        "comparison.held_out": {"weight": 1.0},
+        "meta_validation.tasks": {"weight": 1.0},
+    },
 )
 EVALUATE = Kind(
     command="evaluate",

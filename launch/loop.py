@@ -12,6 +12,7 @@ from launch.records import Recorder
 from launch.signals import StopRequests
 from launch.validation import Validator
 from meta_train import MetaState, MetaTrainer
+from meta_train.groups import averaged
 
 
 def train(
@@ -46,7 +47,8 @@ def train(
     while not stop.requested():
         if validator.due(done, last):
             recorder.flush()
-            recorder.validation(done, *validator.measure(done, state.theta))
+            theta = averaged(state.meta_opt_state, state.theta)
+            recorder.validation(done, *validator.measure(done, theta))
         if checkpoints.due(done, last):
             checkpoints.save(done, state)
         checkpoints.poll()

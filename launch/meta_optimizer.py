@@ -6,6 +6,7 @@ from typing import Any
 import optax
 
 from launch import construct, errors
+from meta_train import groups
 
 _WHERE = "meta_optimizer"
 
@@ -25,12 +26,14 @@ def make_meta_optimizer(
     fields = dict(section)
     name = fields.pop("name")
     schedule = make_schedule(fields.pop("learning_rate"), fields.pop("schedule"), meta_steps)
-    clips = _clips(fields.pop("clip_norm"), fields.pop("clip_value"))
+    before = _clips(fields.pop("clip_norm"), fields.pop("clip_value"))
+    behind = _behind(fields.pop("group_factors", None), fields.pop("average_rate", None))
     if name == "chain":
-        return optax.chain(*clips, *_transforms(fields), optax.scale_by_learning_rate(schedule))
-    factory = _factory(name, _WHERE)
-    fields["learning_rate"] = schedule
-    return optax.chain(*clips, construct.construct(factory, fields, _WHERE, name))
+        steps = [*_transforms(fields), optax.scale_by_learning_rate(schedule)]
+    else:
+        fields["learning_rate"] = schedule
+        steps = [construct.construct(_factory(name, _WHERE), fields, _WHERE, name)]
+    return optax.chain(*before, *steps, *behind)
 
 
 def make_schedule(
@@ -85,6 +88,24 @@ def _clips(norm: float | None, value: float | None) -> list[optax.GradientTransf
             raise errors.UserError(f"config.{_WHERE}.{field} = {limit!r} must be above 0, or None")
     clips = [] if norm is None else [optax.clip_by_global_norm(norm)]
     return clips if value is None else [*clips, optax.clip(value)]
+
+
+def _behind(
+    factors: Mapping[str, float] | None, average_rate: float | None
+) -> list[optax.GradientTransformation]:
+    """What follows the step: factors of groups, and the average of theta."""
+    for group, factor in (factors or {}).items():
+        if not isinstance(factor, int | float) or not factor >= 0:
+            raise errors.UserError(
+                f"config.{_WHERE}.group_factors: {group} = {factor!r} must be a number, at least 0"
+            )
+    if average_rate is not None and not 0 < average_rate <= 1:
+        raise errors.UserError(
+            f"config.{_WHERE}.average_rate = {average_rate!r} must be above 0 and at most 1, or "
+            "None for no average"
+        )
+    scales = [groups.scale_groups(factors)] if factors else []
+    return scales if average_rate is None else [*scales, groups.average_theta(average_rate)]
 
 
 def _transforms(fields: Mapping[str, Any]) -> list[optax.GradientTransformation]:

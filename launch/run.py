@@ -14,6 +14,7 @@ from launch import (
     devices,
     distributed,
     errors,
+    first_theta,
     loop,
     records,
     resume,
@@ -30,6 +31,7 @@ from launch.validation import Validator
 from launch.writer import EventWriter, MetricWriter
 from meta_train import MetaTrainer
 from meta_train.evaluation import Row
+from meta_train.groups import averaged
 
 
 class Interrupted(NamedTuple):
@@ -69,6 +71,8 @@ def run(
     cache.enable()
     with signals.listen() as stop, distributed.output_folder(folder) as output:
         experiment = build(config)
+        keys = _Keys(config.seed)
+        theta = first_theta.find(experiment, config, keys.training)
         with distributed.lock(output):
             start = resume.find(experiment, config, folder, restore_from, allow_config_change)
             finished = start and start.own and workdir.finished_steps(folder) == config.meta_steps
@@ -84,7 +88,10 @@ def run(
             writer = EventWriter(output / workdir.EVENTS) if writer is None else writer
             store = folder / workdir.CHECKPOINTS
             try:
-                return _run(experiment, config, output, store, writer, started, start, stop)
+                experiment = first_theta.in_units(experiment, theta, config, keys.units)
+                return _run(
+                    experiment, config, keys, theta, output, store, writer, started, start, stop
+                )
             finally:
                 writer.close()
 
@@ -92,6 +99,8 @@ def run(
 def _run(
     experiment: Experiment,
     config: Config,
+    keys: "_Keys",
+    theta: Any,
     folder: Path,
     store: Path,
     writer: MetricWriter,
@@ -99,7 +108,6 @@ def _run(
     start: resume.Start | None,
     stop: StopRequests,
 ) -> Interrupted | None:
-    keys = _Keys(config.seed)
     validator = Validator(
         experiment,
         keys.validation,
@@ -111,7 +119,7 @@ def _run(
     done = start.number if start else 0
     with ThreadPoolExecutor(max_workers=1) as pool:
         compiling = pool.submit(loop.compile_ahead, experiment, config.meta_steps - done)
-        state = start.state.meta_state if start else experiment.trainer.init(keys.training)
+        state = start.state.meta_state if start else experiment.trainer.init(keys.training, theta)
         _show_start(config, folder, state.theta, writer)
     _show_plan(experiment.trainer, compiling.result())
     progress = make_progress(config.meta_steps)
@@ -140,7 +148,7 @@ def _run(
         print(f"stopped after meta-step {done}; the same command goes on from there", flush=True)
         return Interrupted(done)
     try:
-        theta = jax.device_get(state.theta)
+        theta = jax.device_get(averaged(state.meta_opt_state, state.theta))
         _finish(experiment, checkpoints.metadata(done), folder, theta, validator, keys.comparison)
         workdir.write_json(folder / workdir.FINISHED, {"meta_steps": config.meta_steps})
     except OSError as error:
@@ -165,6 +173,11 @@ class _Keys:
     def validation(self) -> jax.Array:
         """Of the episodes of meta-validation."""
         return jax.random.fold_in(self.training, 1_000_001)
+
+    @property
+    def units(self) -> jax.Array:
+        """Of the episodes that give the meta-losses their units."""
+        return jax.random.fold_in(self.training, 1_000_003)
 
     @property
     def comparison(self) -> jax.Array:

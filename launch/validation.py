@@ -49,8 +49,8 @@ class Validator:
         """
         experiment = self._experiment
         loss = evaluation.meta_validate(
-            experiment.systems,
-            experiment.trainer.shares,
+            experiment.validation.systems,
+            experiment.validation.shares,
             experiment.episodes,
             theta,
             self._key,

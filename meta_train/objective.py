@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 KINDS = ("mean", "final")
-SPLITS = ("train", "valid")
+SPLITS = ("train", "valid", "mixed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,9 @@ class MetaObjective:
             Where T is random, the estimator's ``mean_over = "episodes"`` makes J the mean of the
             last losses; "steps" weighs them by T.
         split: "train", for "mean" the loss of each training batch before the step taken on it,
-            which costs nothing; or "valid", the loss on validation data after the step.
+            which costs nothing; "valid", the loss on validation data after the step, of the
+            parameters' average where the optimizer keeps one; or "mixed", for "mean" alone, both.
+        valid_weight: share of the validation loss in "mixed".
         clip: bound on an inner loss, as a multiple of the loss at initialisation (where that is
             not positive: its magnitude above it); None for no bound. It keeps a particle that
             grows without limit from outweighing all others; a loss that is not finite is left
@@ -37,12 +39,19 @@ class MetaObjective:
     split: str = "train"
     clip: float | None = 2.0
     normalize: bool = False
+    valid_weight: float = 0.5
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"objective.kind = {self.kind!r}; known: {', '.join(KINDS)}.")
         if self.split not in SPLITS:
             raise ValueError(f"objective.split = {self.split!r}; known: {', '.join(SPLITS)}.")
+        if self.split == "mixed" and self.kind == "final":
+            raise ValueError('objective.split = "mixed" goes with objective.kind = "mean" alone.')
+        if not 0 <= self.valid_weight <= 1:
+            raise ValueError(
+                f"objective.valid_weight = {self.valid_weight} must be between 0 and 1."
+            )
         if self.clip is not None and not self.clip >= 1:
             raise ValueError(
                 f"objective.clip = {self.clip} must be at least 1, the loss at initialisation, "

@@ -4,7 +4,7 @@ from meta_train.evaluation.baselines import BASELINES, Baseline, Range
 from meta_train.evaluation.comparison import LEARNED, LEARNING_RATES, Row, compare
 from meta_train.evaluation.runs import Course, Curves, Runner
 from meta_train.evaluation.training import train
-from meta_train.evaluation.validate import meta_validate
+from meta_train.evaluation.validate import meta_losses, meta_validate
 
 __all__ = [
     "BASELINES",
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Runner",
     "compare",
+    "meta_losses",
     "meta_validate",
     "train",
 ]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, Float
 
 from meta_train.evaluation.seeds import map_seeds
 from meta_train.horizons import Horizon
@@ -24,11 +25,24 @@ def meta_validate(
     devices: Devices = ONE_DEVICE,
     mean_over: str = "steps",
 ) -> float:
-    """J(theta) without perturbation: loss per inner step over whole episodes.
+    """J(theta) without perturbation, the weighted mean over systems of ``meta_losses``."""
+    losses = meta_losses(systems, horizon, theta, key, num_seeds, devices, mean_over)
+    return float(np.dot(weights, losses))
+
+
+def meta_losses(
+    systems: Sequence[UnrolledSystem],
+    horizon: Horizon,
+    theta: Theta,
+    key: jax.Array,
+    num_seeds: int,
+    devices: Devices = ONE_DEVICE,
+    mean_over: str = "steps",
+) -> Float[np.ndarray, " systems"]:
+    """J(theta) of every system without perturbation: loss per inner step over whole episodes.
 
     Args:
-        systems: what theta is trained on.
-        weights: weight of each system; they sum to 1.
+        systems: on which theta is judged.
         horizon: distribution of T.
         theta: meta-parameters.
         key: the same key gives the same episodes, so that the values of two thetas differ by the
@@ -38,20 +52,17 @@ def meta_validate(
         mean_over: "steps" or "episodes", see ``GradientEstimator``.
 
     Returns:
-        The weighted mean over systems; not finite where an episode diverged.
+        Of every system; not finite where an episode diverged.
     """
     arrays = devices.place((tuple(systems), theta, key))
-    return float(_meta_validate(*arrays, tuple(weights), horizon, num_seeds, devices, mean_over))
+    return np.asarray(_meta_losses(*arrays, horizon, num_seeds, devices, mean_over))
 
 
-@functools.partial(
-    jax.jit, static_argnames=("weights", "horizon", "num_seeds", "devices", "mean_over")
-)
-def _meta_validate(
+@functools.partial(jax.jit, static_argnames=("horizon", "num_seeds", "devices", "mean_over"))
+def _meta_losses(
     systems: tuple[UnrolledSystem, ...],
     theta: Theta,
     key: jax.Array,
-    weights: tuple[float, ...],
     horizon: Horizon,
     num_seeds: int,
     devices: Devices,
@@ -65,12 +76,11 @@ def _meta_validate(
         _, total = unroll(at(system, theta), key_unroll, state, clock)
         return total, length
 
-    value = jnp.zeros(())
-    for i, (system, weight) in enumerate(zip(systems, weights, strict=True)):
+    def loss(i: int, system: UnrolledSystem) -> Array:
         keys = jax.random.split(jax.random.fold_in(key, i), num_seeds)
         totals, lengths = map_seeds(episode, devices, system, theta, keys)
         if mean_over == "episodes":
-            value += weight * jnp.mean(totals / lengths)
-        else:
-            value += weight * jnp.sum(totals) / jnp.sum(lengths)
-    return value
+            return jnp.mean(totals / lengths)
+        return jnp.sum(totals) / jnp.sum(lengths)
+
+    return jnp.stack([loss(i, system) for i, system in enumerate(systems)])

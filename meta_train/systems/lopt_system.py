@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from lopt.averages import evaluation_params
 from lopt.base import LearnedOptimizer
 from lopt.blocks import block_size
 from meta_train.objective import MetaObjective
@@ -45,11 +46,16 @@ class LoptSystem(UnrolledSystem):
         learned_optimizer: what is meta-trained.
         task: the inner problem; its data are leaves of this pytree.
         objective: what an inner step contributes to the meta-loss.
+        unit: positive number by which the meta-loss is divided, so that tasks of different sizes
+            of loss can be weighed against each other. With the mean loss of a reference
+            optimizer, such as the first theta, the mean over tasks has the gradient that their
+            mean log loss has there.
     """
 
     learned_optimizer: LearnedOptimizer = flax.struct.field(pytree_node=False)
     task: Task
     objective: MetaObjective = flax.struct.field(pytree_node=False, default=MetaObjective())
+    unit: Any = 1.0
 
     def init_theta(self, key: jax.Array) -> Theta:
         return self.learned_optimizer.init(key)
@@ -74,10 +80,14 @@ class LoptSystem(UnrolledSystem):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
 
+        loss = self.objective.shape(loss.astype(jnp.float32), state.first_loss)
         if not self.objective.uses_training_loss:
             key_judge = state.key_eval if self.objective.kind == "final" else key_judge
-            loss = self._judge(key_judge, state.cfg, params)
-        loss = self.objective.shape(loss.astype(jnp.float32), state.first_loss)
+            judged = self._judge(key_judge, state.cfg, evaluation_params(opt_state, params))
+            judged = self.objective.shape(judged, state.first_loss)
+            weight = self.objective.valid_weight if self.objective.split == "mixed" else 1.0
+            loss = (1.0 - weight) * loss + weight * judged
+        loss = loss / self.unit
         meta_loss = loss
         if self.objective.kind == "final":
             meta_loss = state.horizon * (loss - state.last_loss)
@@ -87,6 +97,7 @@ class LoptSystem(UnrolledSystem):
     def _judge(self, key: jax.Array, cfg: Any, params: Any) -> Float[Array, ""]:
         """Loss of ``params`` on a batch of the objective's split."""
         key_batch, key_loss = jax.random.split(key)
-        batch = self.task.batch(key_batch, cfg, self.objective.split)
+        split = "train" if self.objective.split == "train" else "valid"
+        batch = self.task.batch(key_batch, cfg, split)
         loss, _ = self.task.loss(key_loss, cfg, params, batch)
         return loss.astype(jnp.float32)
