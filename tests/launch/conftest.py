@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -13,13 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """Commands in this process and in others share compiled programs, away from the user's."""
-    before = os.environ.get("LOPT_CACHE_DIR")
-    os.environ["LOPT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["LOPT_CACHE_DIR"]
-    else:
-        os.environ["LOPT_CACHE_DIR"] = before
+    with mock.patch.dict(os.environ, LOPT_CACHE_DIR=str(tmp_path_factory.mktemp("cache"))):
+        yield
 
 
 @pytest.fixture(scope="session")

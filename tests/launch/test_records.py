@@ -11,28 +11,13 @@ KEYS = ["meta_step", "meta_loss", "grad_norm", "snr", "diverged", "inner_steps_p
 
 
 class ListWriter:
-    """Remembers scalars; has what a run calls of clu's writers."""
+    """Remembers scalars."""
 
     def __init__(self):
         self.scalars = []
 
     def write_scalars(self, step, scalars):
         self.scalars.append((step, dict(scalars)))
-
-    def write_texts(self, step, texts):
-        pass
-
-    def write_images(self, step, images):
-        pass
-
-    def write_hparams(self, hparams):
-        pass
-
-    def flush(self):
-        pass
-
-    def close(self):
-        pass
 
 
 def dispatch(losses, diverged=0):

@@ -35,7 +35,6 @@ def test_what_a_run_calls_is_part_of_clus_interface():
 
 def read_events(folder):
     """Tag -> kind of value, over all event files in a folder."""
-    from tensorboardX.event_file_writer import EventsWriter  # noqa: F401
     from tensorboardX.proto import event_pb2
 
     tags = {}
