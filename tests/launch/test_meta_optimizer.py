@@ -5,6 +5,7 @@ import pytest
 
 from launch.errors import UserError
 from launch.meta_optimizer import make_meta_optimizer, make_schedule
+from meta_train.groups import averaged
 
 SCHEDULE = {"name": "constant", "warmup_fraction": 0.0, "final_fraction": 0.0}
 SECTION = {
@@ -34,6 +35,26 @@ def reference(optimizer, steps=3):
         update, state = optimizer.update(GRAD, state, GRAD)
         taken.append(np.asarray(update["w"]))
     return np.stack(taken)
+
+
+def test_factors_of_groups_and_an_average_follow_the_step():
+    section = {"name": "sgd", "group_factors": {"w": 0.5}, "average_rate": 1.0}
+    np.testing.assert_allclose(updates(section), 0.5 * reference(optax.sgd(0.1)), rtol=1e-6)
+    optimizer = make_meta_optimizer({**SECTION, **section}, 10)
+    update, state = optimizer.update(GRAD, optimizer.init(GRAD), GRAD)
+    np.testing.assert_allclose(averaged(state, GRAD)["w"], GRAD["w"] + update["w"])
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"group_factors": {"w": -1.0}}, "group_factors: w = -1.0 must be a number, at least 0"),
+        ({"average_rate": 0.0}, "average_rate = 0.0 must be above 0 and at most 1"),
+    ],
+)
+def test_impossible_groups_and_averages_are_refused(section, message):
+    with pytest.raises(UserError, match=message):
+        make_meta_optimizer({**SECTION, **section}, 10)
 
 
 @pytest.mark.parametrize(

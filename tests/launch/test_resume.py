@@ -42,7 +42,18 @@ CASES = {
     "several_tasks": (
         "--config.tasks={'quadratic': {'dim': 3}, 'wide': {'name': 'quadratic', 'dim': 5}}",
     ),
+    "parallel": ("--config.devices.particles=parallel",),
+    "units": (
+        "--config.objective.unit=first_theta",
+        "--config.objective.split=mixed",
+        "--config.meta_optimizer.average_rate=0.1",
+        "--config.meta_validation.tasks={'wide': {'name': 'quadratic', 'dim': 5}}",
+    ),
 }
+CONSTANT = (
+    "--config.meta_optimizer.schedule.name=constant",
+    "--config.meta_optimizer.schedule.warmup_fraction=0",
+)
 CLOCKS = ("seconds", "inner_steps_per_s")
 
 
@@ -140,6 +151,15 @@ def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path):
     process.wait()
     finish(*command)
     assert_same_run(tmp_path, expected)
+
+
+@pytest.mark.parametrize("case", ["parallel", "units"])
+def test_a_run_that_is_made_longer_ends_like_a_long_one(case, tmp_path):
+    command = (*TINY, *CASES[case], *CONSTANT)
+    finish(*command, f"--workdir={tmp_path}/long")
+    for meta_steps in (30, 60):
+        finish(*command, f"--config.meta_steps={meta_steps}", f"--workdir={tmp_path}/longer")
+    assert_same_run(tmp_path / "longer", tmp_path / "long")
 
 
 @pytest.mark.slow

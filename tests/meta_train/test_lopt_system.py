@@ -69,6 +69,30 @@ def test_validation_loss_is_that_after_the_step():
     np.testing.assert_allclose(losses[0], system._judge(key_judge, (), params), rtol=1e-5)
 
 
+def test_mixed_loss_is_of_both_splits_and_in_units():
+    losses = {}
+    for split in ("train", "valid", "mixed"):
+        objective = MetaObjective(split=split, clip=None, valid_weight=0.3)
+        system = LoptSystem(OPTIMIZER, TASK, objective, unit=2.0)
+        losses[split] = np.asarray(jax.jit(lambda s=system: episode(s, 4))()[2])
+    mixed = 0.7 * losses["train"] + 0.3 * losses["valid"]
+    np.testing.assert_allclose(losses["mixed"], mixed, rtol=1e-5)
+    plain = LoptSystem(OPTIMIZER, TASK, MetaObjective(clip=None))
+    twice = np.asarray(jax.jit(lambda: episode(plain, 4))()[2])
+    np.testing.assert_allclose(losses["train"], twice / 2, rtol=1e-5)
+
+
+def test_validation_judges_the_average_that_the_optimizer_keeps():
+    rule = lopt.LOPTS["schedule_free_mlp"](hidden=())
+    system = LoptSystem(rule, TASK, MetaObjective(split="valid", clip=None))
+    _, states, losses = jax.jit(lambda: episode(system, 5))()
+    last = jax.tree.map(lambda leaf: leaf[-1], states)
+    key_judge = jax.random.split(jax.random.split(KEY, 5)[-1], 3)[2]
+    average = lopt.evaluation_params(last.opt_state, last.params)
+    np.testing.assert_allclose(losses[-1], system._judge(key_judge, (), average), rtol=1e-5)
+    assert not np.allclose(losses[-1], system._judge(key_judge, (), last.params), rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("first", "clip", "normalize", "loss", "expected"),
     [
@@ -91,8 +115,10 @@ def test_shape_bounds_and_normalises(first, clip, normalize, loss, expected):
     ("fields", "message"),
     [
         ({"kind": "median"}, "objective.kind = 'median'; known: mean, final"),
-        ({"split": "test"}, "objective.split = 'test'; known: train, valid"),
+        ({"split": "test"}, "objective.split = 'test'; known: train, valid, mixed"),
         ({"clip": 0.5}, "objective.clip = 0.5 must be at least 1"),
+        ({"split": "mixed", "valid_weight": 2.0}, "objective.valid_weight = 2.0 must be between"),
+        ({"split": "mixed", "kind": "final"}, 'goes with objective.kind = "mean" alone'),
     ],
 )
 def test_bad_objectives_are_refused(fields, message):

@@ -1,0 +1,109 @@
+"""Phases: a run starts from the theta of another, and measures its losses in units."""
+
+import jax
+import numpy as np
+import pytest
+
+import lopt
+from launch import configuration, first_theta
+from launch.build import build
+from meta_train import evaluation
+
+RULE = lopt.LOPTS["schedule_free_mlp"]
+KEY = jax.random.key(0)
+
+
+def config(**fields):
+    made = configuration.load("base")
+    made.tasks = {"quadratic": {"name": "quadratic", "weight": 1.0, "dim": 3}}
+    made.optimizer = {"name": "schedule_free_mlp", "hidden": (4,)}
+    made.estimator.horizon, made.estimator.truncation_length = 6, 3
+    made.meta_validation.num_seeds = 2
+    for path, value in fields.items():
+        made.update_from_flattened_dict({path.replace("__", "."): value})
+    return made
+
+
+def bundle(folder, hidden, shift):
+    rule = RULE(hidden=hidden)
+    theta = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(shift), rule.init(KEY))
+    lopt.save(folder, rule, theta)
+    return theta
+
+
+def test_without_another_run_it_is_that_of_the_trainer():
+    experiment = build(config())
+    theta = first_theta.find(experiment, config(), KEY)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        theta,
+        experiment.trainer.init(KEY).theta,
+    )
+
+
+@pytest.mark.parametrize("folder", ["run/bundle", "bundle"])
+def test_groups_that_fit_are_taken_over(folder, tmp_path, capsys):
+    given = bundle(tmp_path / folder, (), 0.5)
+    made = config(init_from=str(tmp_path / folder.removesuffix("/bundle")))
+    theta = first_theta.find(build(made), made, KEY)
+    jax.tree.map(np.testing.assert_array_equal, theta["scalars"], given["scalars"])
+    assert set(theta) == {"scalars", "network"}
+    assert "scalars of the first theta: from" in capsys.readouterr().out
+
+
+def test_groups_of_other_shapes_are_drawn(tmp_path):
+    bundle(tmp_path / "b", (5, 5), 0.5)
+    made = config(init_from=str(tmp_path / "b"))
+    experiment = build(made)
+    theta = first_theta.find(experiment, made, KEY)
+    assert float(theta["scalars"]["beta"]) == 0.5
+    fresh = jax.jit(experiment.systems[0].init_theta)(jax.random.split(KEY, 3)[0])
+    jax.tree.map(np.testing.assert_array_equal, theta["network"], fresh["network"])
+
+
+def test_a_theta_of_which_nothing_fits_is_refused(tmp_path, user_error):
+    rule = lopt.LOPTS["sgd_schedule"]()
+    lopt.save(tmp_path / "b", rule, rule.init(KEY))
+    line = user_error(
+        "meta-train",
+        "--config=base",
+        "--config.tasks={'quadratic': {}}",
+        f"--config.init_from={tmp_path / 'b'}",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert "no group of its theta fits" in line
+    assert not list((tmp_path / "run").glob("*.json*"))
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path, user_error):
+    line = user_error(
+        "meta-train",
+        "--config=base",
+        "--config.tasks={'quadratic': {}}",
+        f"--config.init_from={tmp_path}",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert f"config.init_from={tmp_path}" in line
+
+
+def test_the_first_theta_has_the_meta_loss_one_in_its_units():
+    made = config(objective__unit="first_theta")
+    made.meta_validation.tasks = {"wide": {"name": "quadratic", "weight": 1.0, "dim": 5}}
+    experiment = build(made)
+    theta = first_theta.find(experiment, made, KEY)
+    scaled = first_theta.in_units(experiment, theta, made, KEY)
+    for systems in (scaled.systems, scaled.trainer.systems, scaled.validation.systems):
+        losses = evaluation.meta_losses(systems, scaled.episodes, theta, KEY, 2)
+        np.testing.assert_allclose(losses, 1.0, rtol=1e-5)
+    before = evaluation.meta_losses(experiment.systems, scaled.episodes, theta, KEY, 2)
+    assert abs(before[0] - 1) > 0.01
+
+
+def test_unknown_unit_is_refused(tmp_path, user_error):
+    line = user_error(
+        "meta-train",
+        "--config=base",
+        "--config.objective.unit=adam",
+        f"--workdir={tmp_path}",
+    )
+    assert "config.objective.unit = 'adam' must be 'first_theta' or None" in line
