@@ -5,6 +5,8 @@ The accumulators of lopt/accumulators.py, with learned decays, give the step of 
     (d, a) = MLP(28 features, each divided by its RMS over the tensor | 11 functions of t)
     p <- p - d * exp(exp_mult * a) * step_mult
 
+The first theta makes small steps down along m_1 / sqrt(v) (``per_parameter.point_down``).
+
 References:
     [1] Metz et al. 2022, "Practical tradeoffs between memory, compute, and performance in learned
         optimizers", https://arxiv.org/abs/2203.11860
@@ -21,6 +23,8 @@ from lopt import accumulators, per_parameter, transform
 from lopt.accumulators import Accumulators
 from lopt.base import LearnedOptimizer, StepInputs, Theta
 
+DESCENT_FEATURE = 6
+"""m_1 / sqrt(v), which the first theta follows."""
 NUM_INPUTS = accumulators.NUM_FEATURES + len(per_parameter.TIMESCALES)
 
 
@@ -47,7 +51,7 @@ class AdafacMLPLopt(LearnedOptimizer):
     """The 39-feature rule of Metz et al. 2022; 197 meta-parameters by default.
 
     Attributes:
-        hidden: widths of the hidden layers; up to 8 is much faster than more.
+        hidden: widths of the hidden layers, at least 2; up to 8 is much faster than more.
         step_mult: scale of the step.
         exp_mult: scale of the magnitude output within the exponential.
     """
@@ -57,12 +61,13 @@ class AdafacMLPLopt(LearnedOptimizer):
     exp_mult: float = 0.001
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", transform.check_widths("hidden", self.hidden))
+        object.__setattr__(self, "hidden", transform.check_widths("hidden", self.hidden, 2))
 
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: the network, and offsets of the decays, which start at zero."""
+        net = per_parameter.init_net(key, (NUM_INPUTS, *self.hidden, 2))
         return {
-            "mlp": per_parameter.init_net(key, (NUM_INPUTS, *self.hidden, 2)),
+            "mlp": per_parameter.point_down(net, DESCENT_FEATURE),
             "momentum_decays": jnp.zeros((len(accumulators.MOMENTUM_DECAYS),), jnp.float32),
             "rms_decays": jnp.zeros((len(accumulators.RMS_DECAYS),), jnp.float32),
             "adafactor_decays": jnp.zeros((len(accumulators.ADAFACTOR_DECAYS),), jnp.float32),

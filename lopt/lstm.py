@@ -7,6 +7,9 @@
 The two numbers z make gradients of very different sizes comparable. All parameters share the
 weights; each has its own state.
 
+The first theta makes small steps down: the first unit of every layer averages the sign of the
+gradient, and the output is minus the last of them, besides a tenth of what was drawn.
+
 References:
     [1] Andrychowicz et al. 2016, "Learning to learn by gradient descent by gradient descent",
         https://arxiv.org/abs/1606.04474 (section 2.1 and appendix A)
@@ -25,6 +28,8 @@ from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.blocks import map_parameters
 
 FORGET_BIAS = 1.0
+CARRY = 2.0
+"""First weight from one carrying unit to the next, whose output is some 0.4."""
 
 
 class LSTMState(NamedTuple):
@@ -65,10 +70,13 @@ class LSTMLopt(LearnedOptimizer):
         for layer, width in enumerate(self.hidden):
             sizes = (inputs + width, 4 * width)
             net = per_parameter.init_net(jax.random.fold_in(key, layer), sizes)
-            theta[f"lstm{layer}"] = {"w": net["w0"], "b": net["b0"]}
+            # The first unit's candidate reads the sign, then the first unit below, alone.
+            carry = jnp.zeros(sizes[0], jnp.float32).at[0 if layer else 1].set(CARRY)
+            theta[f"lstm{layer}"] = {"w": net["w0"].at[:, width].set(carry), "b": net["b0"]}
             inputs = width
         net = per_parameter.init_net(jax.random.fold_in(key, len(self.hidden)), (inputs, 1))
-        return {**theta, "output": {"w": net["w0"], "b": net["b0"]}}
+        weights = (0.1 * net["w0"]).at[0].set(-1.0)
+        return {**theta, "output": {"w": weights, "b": net["b0"]}}
 
     def init_state(self, theta: Theta, params: Any) -> LSTMState:
         hidden = tuple(transform.zeros_like(params, width) for width in self.hidden)

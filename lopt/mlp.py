@@ -5,7 +5,9 @@ Step of one parameter with gradient g, value p and momenta m_k, at inner step t:
     (d, a) = MLP(g, p, m_1, ..., m_6 | tanh(t / x_1 - 1), ..., tanh(t / x_11 - 1))
     p <- p - d * exp(exp_mult * a) * step_mult
 
-where the first eight inputs are each divided by their root mean square over the tensor.
+where the first eight inputs are each divided by their root mean square over the tensor. The first
+theta makes small steps down along m_3, the momentum with the decay 0.9
+(``per_parameter.point_down``).
 
 References:
     [1] Metz et al. 2019, "Understanding and correcting pathologies in the training of learned
@@ -28,6 +30,8 @@ MOMENTUM_DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 MOMENTUM_RATES = (1.0 - np.array(MOMENTUM_DECAYS)).astype(np.float32)
 SQUARE_SCALE = 2.0**-32
 """Keeps the rule right for gradients up to 1e28; 1e-9 is still far below the RMS's epsilon."""
+DESCENT_FEATURE = 2 + MOMENTUM_DECAYS.index(0.9)
+"""The momentum that the first theta follows."""
 NUM_INPUTS = 2 + len(MOMENTUM_DECAYS) + len(per_parameter.TIMESCALES)
 
 
@@ -44,7 +48,7 @@ class MLPLopt(LearnedOptimizer):
     """The 19-feature MLP of Metz et al.; 1,762 meta-parameters by default.
 
     Attributes:
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers, at least 2.
         step_mult: scale of the step.
         exp_mult: scale of the magnitude output within the exponential.
     """
@@ -54,11 +58,12 @@ class MLPLopt(LearnedOptimizer):
     exp_mult: float = 0.001
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", transform.check_widths("hidden", self.hidden))
+        object.__setattr__(self, "hidden", transform.check_widths("hidden", self.hidden, 2))
 
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: ``{"mlp": {"w0": [19, 32], "b0": [32], ...}}``."""
-        return {"mlp": per_parameter.init_net(key, (NUM_INPUTS, *self.hidden, 2))}
+        net = per_parameter.init_net(key, (NUM_INPUTS, *self.hidden, 2))
+        return {"mlp": per_parameter.point_down(net, DESCENT_FEATURE)}
 
     def init_state(self, theta: Theta, params: Any) -> MLPState:
         momenta = transform.zeros_like(params, len(MOMENTUM_DECAYS))

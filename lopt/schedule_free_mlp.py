@@ -26,6 +26,7 @@ References:
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -171,10 +172,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             corrections=-1.0 / jnp.expm1((time + 1.0) * LOG_DECAYS),
         )
 
-        def update(param: jax.Array, grad: jax.Array, *old: jax.Array) -> tuple[jax.Array, ...]:
-            return self._update_leaf(theta, shared, param, grad, *old)
-
         params = inputs.params
+        update = functools.partial(self._update_leaf, theta, shared)
         new = jax.tree.map(update, params, inputs.grads, *state[1:5])
         steps, *fields = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(5))
         count = transform.increment(state.count)

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from lopt import evaluation_params
 from meta_train.evaluation import BASELINES, Course, Runner, train
 from meta_train.evaluation.costs import measure_cost
 from meta_train.evaluation.training import make_problem, validate

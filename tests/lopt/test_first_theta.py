@@ -1,0 +1,31 @@
+"""The first theta of every rule descends, before any meta-training."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import lopt
+import tasks
+from meta_train.evaluation import train
+from meta_train.particles import map_particles
+
+STEPS = 200
+KEYS = 4
+DATA = {"digits_mlp": {"hidden": (16,), "batch_size": 32}, "quadratic": {"dim": 10}}
+
+
+@pytest.mark.parametrize("task_name", DATA)
+@pytest.mark.parametrize("name", lopt.LOPTS)
+def test_the_first_theta_lowers_the_loss(name, task_name):
+    """Of several draws and problems each: the end is well below the start."""
+    rule, task = lopt.LOPTS[name](), tasks.make(task_name, **DATA[task_name])
+
+    def run(key):
+        key_theta, key_run = jax.random.split(key)
+        tx = rule.bind(rule.init(key_theta), STEPS)
+        return train(task, tx, STEPS, key_run)
+
+    keys = jax.random.split(jax.random.key(0), KEYS)
+    losses = jax.jit(lambda keys: map_particles(run, keys))(keys)
+    start, end = jnp.mean(losses[:, :5], axis=1), jnp.mean(losses[:, -20:], axis=1)
+    assert np.all(end < 0.95 * start)

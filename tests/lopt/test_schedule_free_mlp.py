@@ -1,0 +1,247 @@
+"""``schedule_free_mlp`` against numpy and Optax, its symmetries, and the average to judge."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lopt
+from lopt import loss_features
+
+STEPS, HORIZON = 12, 10
+SHAPES = {"matrix": (6, 4), "large": (30, 20), "kernel": (3, 2, 5), "vector": (7,), "scalar": ()}
+LOSSES = np.float32([2.0, 1.9, 1.5, 1.6, 1.2, 1.0, 1.1, 0.9, 0.8, 0.9, 0.7, 0.6])
+Rule = lopt.LOPTS["schedule_free_mlp"]
+
+
+def draw(scale=1.0, seed=0):
+    """Parameters, and gradients of every step with some coordinates that never move."""
+    normal = np.random.default_rng(seed).normal
+    params = {k: np.float32(0.3 * normal(size=s)) for k, s in SHAPES.items()}
+    grads = {k: np.float32(scale * normal(0.3, 1.0, (STEPS, *s))) for k, s in SHAPES.items()}
+    grads["matrix"][:, 2] = 0.0
+    return params, grads
+
+
+def draw_theta(rule, std=0.05):
+    normal = np.random.default_rng(1).normal
+    return jax.tree.map(
+        lambda x: x + jnp.asarray(normal(0, std, x.shape), jnp.float32),
+        rule.init(jax.random.key(0)),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def unroll(make, params, grads):
+    """Steps, parameters and averages after every step of given gradients."""
+    tx = optax.with_extra_args_support(make())
+
+    def body(carry, inputs):
+        params, state = carry
+        grads, value = inputs
+        steps, state = tx.update(grads, state, params, value=value)
+        params = optax.apply_updates(params, steps)
+        return (params, state), (steps, params, lopt.evaluation_params(state, params))
+
+    return jax.lax.scan(body, (params, tx.init(params)), (grads, LOSSES))[1]
+
+
+def assert_close(found, expected, tolerance):
+    """Within a fraction of the largest element."""
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.max(np.abs(b)))
+
+
+def rms(x):
+    return np.sqrt(np.mean(np.square(x)))
+
+
+def features_of_loss():
+    averages, rows = loss_features.init(), []
+    for value in LOSSES:
+        averages = loss_features.update(averages, jnp.asarray(value))
+        rows.append(np.asarray(loss_features.features(averages), np.float64))
+    return rows
+
+
+def mlp(net, inputs):
+    for layer in range(len(net) // 2):
+        inputs = np.maximum(inputs, 0) if layer else inputs
+        inputs = inputs @ net[f"w{layer}"] + net[f"b{layer}"]
+    return inputs[..., 0]
+
+
+def reference(theta, y, grads):
+    """x, y and z as in the docstring, one tensor in float64; y and x after every step."""
+    theta = jax.tree.map(lambda x: np.asarray(x, np.float64), theta)
+    own = {k: 5 * v for k, v in theta["scalars"].items()}
+    beta = 1 / (1 + np.exp(-(np.log(9) + own["beta"])))
+    x = z = y = np.asarray(y, np.float64)
+    m1 = m2 = v = np.zeros_like(y)
+    path = total = 0.0
+    for t, (g, loss) in enumerate(zip(np.asarray(grads, np.float64), features_of_loss())):  # noqa: B905
+        m1, m2, v = 0.9 * m1 + 0.1 * g, 0.99 * m2 + 0.01 * g, 0.999 * v + 0.001 * g * g
+        a, b, c = m1 / (1 - 0.9 ** (t + 1)), m2 / (1 - 0.99 ** (t + 1)), v / (1 - 0.999 ** (t + 1))
+        s = 1 / np.sqrt(c + 1e-12 * np.mean(c))
+        agree = [rms(a) / rms(np.sqrt(c)), rms(b) / rms(np.sqrt(c))]
+        agree += [rms(z - x) / path if path > 1e-12 else 1.0]
+        size, progress = np.sqrt(rms(x) ** 2 + 1e-8), min(t / HORIZON, 1.0)
+        fan_in = np.prod(y.shape[:-1]) if y.ndim > 1 else 32
+        f = [float(y.ndim < 2), 0.3 * np.log(fan_in / 32), 0.3 * (np.log(size) + 2)]
+        f += [0.3 * (1 + np.log(ratio)) for ratio in agree]
+        f += [progress - 0.5, 0.5 * np.log(1.02 - progress), np.exp(-t / 20), *(0.5 * loss)]
+        warm = 1 - np.exp(-(t + 1) / (2 * np.exp(own["warmup_steps"])))
+        eta = 0.046 * warm * np.exp(own["step_size"] @ [1.0, *f])
+        d = g * s
+        if "network" in theta:
+            lead = (y - x) / max(rms(y - x), 1e-3 * (1 - beta) * eta)
+            per = [d, a * s / agree[0], b * s / agree[1], b / rms(b), c * s / rms(np.sqrt(c))]
+            inputs = np.stack([*per, lead, x / size, *(np.full_like(y, k) for k in f)], axis=-1)
+            d = d + rms(d) * 3 * np.tanh(mlp(theta["network"], inputs) / 3)
+        z = z - eta * (d + 1e-5 * np.exp(own["weight_decay"]) * y)
+        weight = (t + 1) ** own["weight_power"] * warm**2
+        total += weight
+        mix = weight / total
+        x, path = (1 - mix) * x + mix * z, (1 - mix) * (path + eta)
+        y = beta * x + (1 - beta) * z
+        yield y, x
+
+
+@pytest.mark.parametrize("hidden", [(), (8, 8), (9,)])
+def test_against_numpy(hidden):
+    rule = Rule(hidden=hidden)
+    theta = draw_theta(rule)
+    params, grads = draw()
+    _, found, averages = unroll(lambda: rule.bind(theta, HORIZON), params, grads)
+    for name, start in params.items():
+        expected = [np.stack(x) for x in zip(*reference(theta, start, grads[name]), strict=True)]
+        moved = np.max(np.abs(expected[0] - start))
+        for ours, theirs in zip((found[name], averages[name]), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * moved)
+
+
+def test_first_theta_is_schedule_free_adamw():
+    """That of Optax, whose warm-up is another: here there is none."""
+    rule = Rule(learning_rate=0.03, beta=0.8, warmup_steps=1e-3, weight_decay=0.1)
+    theta = rule.init(jax.random.key(0))
+    adamw = optax.adamw(0.03, b1=0.0, eps=1e-12, weight_decay=0.1)
+    params, grads = draw()
+    theirs = unroll(lambda: optax.contrib.schedule_free(adamw, 0.03, b1=0.8), params, grads)
+    assert_close(unroll(lambda: rule.bind(theta, HORIZON), params, grads), theirs, 2e-5)
+
+
+@pytest.mark.parametrize("factor", [1e-10, 1e-6, 1e6, 1e10])
+def test_gradients_in_another_unit(factor):
+    rule = Rule()
+    theta, (params, grads) = draw_theta(rule), draw()
+    scaled = {k: np.float32(factor) * g for k, g in grads.items()}
+    make = functools.partial(rule.bind, theta, HORIZON)
+    assert_close(unroll(make, params, scaled), unroll(make, params, grads), 1e-5)
+
+
+def test_factor_on_the_steps_is_one_on_the_learning_rate():
+    params, grads = draw()
+    theta = Rule().init(jax.random.key(0))
+    whole = unroll(lambda: Rule(learning_rate=0.02).bind(theta, HORIZON), params, grads)
+    tx = Rule(learning_rate=0.01).bind(theta, HORIZON)
+    doubled = lopt.with_options(tx, learning_rate_multiplier=2.0)
+    assert_close(unroll(lambda: doubled, params, grads)[:2], whole[:2], 1e-5)
+
+
+def test_the_network_can_be_left_out_and_added():
+    """Its last layer is zero, so that a rule meta-trained without it goes on where it was."""
+    alone = draw_theta(Rule(hidden=()))
+    both = Rule().init(jax.random.key(0)) | alone
+    assert set(alone) == {"scalars"}
+    assert sum(x.size for x in jax.tree.leaves(alone)) == 17
+    params, grads = draw()
+    expected = unroll(lambda: Rule(hidden=()).bind(alone, HORIZON), params, grads)
+    assert_close(unroll(lambda: Rule().bind(both, HORIZON), params, grads), expected, 1e-5)
+    assert np.any(Rule().init(jax.random.key(1))["network"]["w0"] != both["network"]["w0"])
+
+
+def test_derivatives_where_gradients_vanish():
+    """Of whole tensors as of single coordinates, which second moments of zero must not spoil."""
+    rule, (params, grads) = Rule(), draw()
+    params = {k: params[k] for k in ("matrix", "vector")}
+    grads = {"matrix": grads["matrix"], "vector": 0 * grads["vector"]}
+
+    @jax.jit
+    @jax.grad
+    def derivative(theta):
+        return optax.tree.norm(unroll(lambda: rule.bind(theta, HORIZON), params, grads)[2])
+
+    found = jax.tree.leaves(derivative(draw_theta(rule)))
+    assert all(np.all(np.isfinite(x)) and np.any(x) and np.max(np.abs(x)) < 1e3 for x in found)
+
+
+def test_state_has_four_numbers_per_parameter():
+    params, _ = draw()
+    state = Rule().bind(Rule().init(jax.random.key(0)), HORIZON).init(params)
+    kept = (state.momenta, state.second_moment, state.lead)
+    size = sum(p.size for p in params.values())
+    assert sum(x.size for x in jax.tree.leaves(kept)) == 4 * size
+
+
+def is_matrix(params):
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+WRAPPERS = {
+    "chain": lambda tx: optax.chain(optax.clip(1.0), tx, optax.add_decayed_weights(-1e-3)),
+    "options": lambda tx: lopt.with_options(tx, weight_decay=1e-3),
+    "masked": lambda tx: optax.masked(tx, is_matrix),
+    "partition": lambda tx: optax.partition(
+        {"x": tx, "y": optax.sgd(0.1)}, lambda p: jax.tree.map(lambda x: "yx"[x.ndim > 1], p)
+    ),
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, 2).gradient_transformation(),
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "inject": lambda tx: optax.inject_hyperparams(lambda clip: optax.chain(optax.clip(clip), tx))(
+        clip=0.5
+    ),
+}
+KINDS = {
+    "ours": lambda: Rule().bind(Rule().init(jax.random.key(0)), HORIZON),
+    "optax": lambda: optax.contrib.schedule_free(optax.sgd(0.1), 0.1),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_average_inside_wrappers(wrapper, kind):
+    """It is behind the parameters that the rule moves, and the others are as they are."""
+    params, grads = draw()
+    _, found, averages = unroll(lambda: WRAPPERS[wrapper](KINDS[kind]()), params, grads)
+    partly = wrapper in ("masked", "partition")
+    for name in SHAPES:
+        moved = not partly or len(SHAPES[name]) > 1
+        assert np.any(found[name][-1] != averages[name][-1]) == moved
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, averages)
+
+
+def test_average_of_other_optimizers_and_dtypes():
+    params, _ = draw()
+    assert lopt.evaluation_params(optax.adam(0.1).init(params), params) is params
+    half = jax.tree.map(lambda p: jnp.asarray(p, jnp.bfloat16), params)
+    state = KINDS["ours"]().init(half)
+    before = lopt.evaluation_params(state, half)
+    assert all(np.all(a == b) for a, b in zip(before.values(), half.values(), strict=True))
+    assert {x.dtype for x in before.values()} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"beta": 1.0}, "beta = 1.0 must be above 0 and below 1"),
+        ({"learning_rate": 0.0}, "learning_rate = 0.0 must be positive and finite"),
+        ({"weight_decay": -1.0}, "weight_decay = -1.0 must be positive"),
+        ({"warmup_steps": float("inf")}, "warmup_steps = inf must be positive and finite"),
+        ({"hidden": (0,)}, "positive integer per hidden layer"),
+    ],
+)
+def test_bad_fields(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Rule(**fields)
