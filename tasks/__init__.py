@@ -90,6 +90,7 @@ _conv_family = family_of(image_conv)
 _resnet_family = family_of(image_resnet)
 _vit_family = family_of(image_vit)
 _autoencoder_family = family_of(image_autoencoder, noisy=False)
+_vae_family = family_of(image_vae, noisy=False)
 _sequence_family = family_of(sequence_model, noisy=False)
 _table_family = family_of(tabular_mlp)
 _regression_family = family_of(function_regression)
@@ -140,15 +141,39 @@ TASKS.update(
         ),
         "digits_conv_family": partial(_conv_family, dataset="digits", channels=(8, 16)),
         "digits_resnet_family": partial(_resnet_family, dataset="digits", channels=(8,)),
-        "digits_vit_family": partial(_vit_family, dataset="digits", depth=1),
+        "digits_vit_family": partial(_vit_family, dataset="digits", patch_size=4, depth=1),
         "digits_autoencoder_family": partial(
             _autoencoder_family, dataset="digits", hidden=(32,), batch_size=32
+        ),
+        "fashion_mnist_conv_family": partial(
+            _conv_family, dataset="fashion_mnist", channels=(8, 16), image_size=7
+        ),
+        "cifar10_conv_family": partial(
+            _conv_family, dataset="cifar10", channels=(8, 16), image_size=8
+        ),
+        "mnist_autoencoder_family": partial(
+            _autoencoder_family, dataset="mnist", hidden=(32,), image_size=7, batch_size=32
+        ),
+        "cifar10_autoencoder_family": partial(
+            _autoencoder_family, dataset="cifar10", hidden=(32,), image_size=8, batch_size=32
+        ),
+        "patches_vae_family": partial(_vae_family, dataset="patches", hidden=(32,), batch_size=32),
+        "memorization_family": partial(
+            _mlp_family,
+            dataset="patches",
+            width=(4, 32),
+            num_examples=(32, 256),
+            label_noise=(0.5, 1.0),
+            batch_size=32,
         ),
         "diabetes_mlp_family": partial(_table_family, dataset="diabetes"),
         "iris_mlp_family": partial(_table_family, dataset="iris"),
         "teacher_regression_family": _regression_family,
         "sine_regression_family": partial(
             _regression_family, dim=1, function="sine", hidden=(32, 32), activation="tanh"
+        ),
+        "deep_linear_family": partial(
+            _regression_family, hidden=(16, 16, 16), activation="identity"
         ),
         "induction_family": _sequence_family,
         "copy_lstm_family": partial(_sequence_family, rule="repeat", network="lstm"),

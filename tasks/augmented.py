@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from tasks.base import Batch, Cfg, Params, Task
 from tasks.checks import check_int, check_ints, check_range
 from tasks.datasets.subset import Subset
-from tasks.draws import integer, log_uniform
+from tasks.draws import integer, log_integer, log_uniform
 from tasks.networks import scale_drawn
 
 
@@ -72,11 +72,10 @@ class Augmented(Task):
         # One draw for all: each further threefry call costs more than a second of compile time.
         words = jax.random.bits(key_member, (6 + tensors,), jnp.uint32)
         uniform = (words >> 8).astype(jnp.float32) * np.float32(2**-24)
-        low, high = self.num_examples
         quiet, loud = (np.float32(noise) for noise in self.label_noise)
         subset = Subset(
             first=words[0],
-            count=jnp.clip(log_uniform(uniform[1], (low, high + 1)), low, high).astype(jnp.uint32),
+            count=log_integer(uniform[1], self.num_examples).astype(jnp.uint32),
             noise=quiet + uniform[2] * (loud - quiet),
             salt=words[3],
         )

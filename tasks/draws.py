@@ -11,6 +11,13 @@ def log_uniform(uniform: Float[Array, "..."], bounds: tuple[float, float]) -> Fl
     return jnp.exp(low + uniform * (high - low))
 
 
+def log_integer(uniform: Float[Array, ""], bounds: tuple[int, int]) -> Int[Array, ""]:
+    """The same for integers, both bounds included."""
+    low, high = bounds
+    draw = log_uniform(uniform, (float(low), float(high + 1)))
+    return jnp.clip(draw.astype(jnp.int32), low, high)
+
+
 def integer(uniform: Float[Array, ""], low: int, high: int) -> Int[Array, ""]:
     """Uniform on low..high, both included; rounding may not step past ``high``."""
     draw = low + (uniform * np.float32(high - low + 1)).astype(jnp.int32)

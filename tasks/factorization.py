@@ -5,6 +5,7 @@ normal; the parameters are factors of the same kind with more columns. From a sm
 has a plateau, longer with every mode.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ class Member(NamedTuple):
 
     factors: Float[Array, "modes size max_rank"]
     """The first mode's is zero in columns beyond the rank, and divided by sqrt(rank)."""
-    count: Int[Array, ""]
+    num_examples: Int[Array, ""]
     """Entries that training draws from."""
     noise: Float[Array, ""]
     init_scale: Float[Array, ""]
@@ -75,7 +76,7 @@ class Factorization(Task):
         share = log_uniform(uniform[1], self.observed)
         return Member(
             factors=factors.at[0].set(first),
-            count=jnp.clip((share * num_train).astype(jnp.int32), 1, num_train),
+            num_examples=jnp.clip(jnp.rint(share * num_train).astype(jnp.int32), 1, num_train),
             noise=quiet + uniform[2] * (loud - quiet),
             init_scale=log_uniform(uniform[3], self.init_scale),
         )
@@ -99,7 +100,9 @@ class Factorization(Task):
         The number of an entry is i_1 + size i_2 + size**2 i_3 + ...
         """
         start, stop = self._bounds(split)
-        count, noise = (cfg.count, cfg.noise) if split == "train" else (stop - start, np.float32(0))
+        count, noise = stop - start, np.float32(0)
+        if split == "train":
+            count, noise = cfg.num_examples, cfg.noise
         words = jax.random.bits(key, (self.batch_size,), jnp.uint32) >> 1
         index = start + words.astype(jnp.int32) % count
         entry = self.entries.at[index].get(mode="promise_in_bounds")
@@ -113,12 +116,11 @@ class Factorization(Task):
 
     def _values(self, factors: list[Array], entry: Int[Array, " b"]) -> Float[Array, " b"]:
         """Entries of the tensor; rows are picked by products, as a gather's gradient is slow."""
-        product = None
-        for mode, factor in enumerate(factors):
-            index = entry // self.size**mode % self.size
-            rows = jax.nn.one_hot(index, self.size) @ factor
-            product = rows if product is None else product * rows
-        return jnp.sum(product, axis=-1)
+        rows = [
+            jax.nn.one_hot(entry // self.size**mode % self.size, self.size) @ factor
+            for mode, factor in enumerate(factors)
+        ]
+        return jnp.sum(functools.reduce(jnp.multiply, rows), axis=-1)
 
 
 def factorization(

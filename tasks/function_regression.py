@@ -24,8 +24,8 @@ from tasks.datasets.tabular import Table
 from tasks.draws import integer, log_uniform
 from tasks.networks import ACTIVATIONS, MLP, draw_kernels, parameter_shapes, scale_kernels
 
-FUNCTIONS = {"sine": jnp.sin, "tanh": jnp.tanh}
-"""Functions g by name."""
+FUNCTIONS = {"sine": (jnp.sin, np.pi), "tanh": (jnp.tanh, 1.0)}
+"""Functions g by name, and the largest size of their phases b."""
 
 
 class Member(NamedTuple):
@@ -77,12 +77,12 @@ class FunctionRegression(Task):
         plain = Member(
             spread=spread,
             weights=frequency * normal[3:, : self.units],
-            phases=np.float32(2 * np.pi) * uniform[1, : self.units],
+            phases=np.float32(FUNCTIONS[self.function][1]) * (2 * uniform[1, : self.units] - 1),
             amplitudes=jnp.where(live, normal[2, : self.units], 0.0),
             mean=jnp.zeros((), jnp.float32),
         )
         values = self._values(plain, self.data.features[:512])
-        scale = 1 / (jnp.std(values) + 1e-3)
+        scale = 1 / (jnp.std(values) + 1e-6)
         return plain._replace(amplitudes=plain.amplitudes * scale, mean=jnp.mean(values) * scale)
 
     def init(self, key: jax.Array, cfg: Member) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class FunctionRegression(Task):
 
     def _values(self, cfg: Member, inputs: Float[Array, "n dim"]) -> Float[Array, " n"]:
         angles = (inputs * cfg.spread[None]) @ cfg.weights + cfg.phases[None]
-        return FUNCTIONS[self.function](angles) @ cfg.amplitudes
+        return FUNCTIONS[self.function][0](angles) @ cfg.amplitudes
 
 
 def function_regression(

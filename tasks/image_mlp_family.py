@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tasks.base import Task
 from tasks.checks import check_choice, check_ints, check_range
 from tasks.datasets import Dataset
-from tasks.draws import integer, log_uniform
+from tasks.draws import integer, log_integer, log_uniform
 from tasks.image_classifier import load_images
 from tasks.networks import ACTIVATIONS, MaskedMLP, cross_entropy, draw_kernels, parameter_shapes
 
@@ -75,9 +75,8 @@ class ImageMLPFamily(Task):
         layers = self.depth[1] + 1
         # One draw for all: each further threefry call costs more than a second of compile time.
         uniform = jax.random.uniform(key, (4 + 2 * layers,), jnp.float32)
-        width = log_uniform(uniform[0], (float(self.width[0]), self.width[1] + 1.0))
         return Member(
-            width=jnp.clip(width.astype(jnp.int32), *self.width),
+            width=log_integer(uniform[0], self.width),
             depth=integer(uniform[1], *self.depth),
             activation=integer(uniform[2], 0, len(self.activations) - 1),
             init_scale=log_uniform(uniform[3], self.init_scale),

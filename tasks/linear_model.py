@@ -2,9 +2,10 @@
 
 Rows are x = M z with z ~ N(0, I), M = diag(e) Q with Q a random rotation and singular values e from
 1 down to condition ** -1/2, so that the Hessian of least squares has the condition number on
-average. Targets are y = x . w + noise, with x . w of standard deviation 1. With fewer rows than
-dimensions they can be memorised; with no more rows than a batch holds, every step sees them all,
-and without noise nothing is random.
+average. Targets are y = x . w + noise, with x . w of standard deviation 1; along a singular
+direction it is of order e ** p, p uniform on (0, 1): the smaller p, the farther is w. With fewer
+rows than dimensions they can be memorised; with no more rows than a batch holds, every step sees
+them all, and without noise nothing is random.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from tasks.base import Task
 from tasks.checks import check_choice, check_int, check_ints, check_range
 from tasks.datasets.splits import split_bounds
-from tasks.draws import log_uniform
+from tasks.draws import log_integer, log_uniform
 
 _MOST_ROWS = 512  # per split
 
@@ -38,7 +39,7 @@ class Member(NamedTuple):
     """M transposed."""
     slope: Float[Array, " dim"]
     """M' w: the weights on z."""
-    count: Int[Array, ""]
+    num_examples: Int[Array, ""]
     """Rows that training draws from."""
     first: Int[Array, ""]
     """Place of the first of them."""
@@ -73,20 +74,18 @@ class LinearModel(Task):
     def sample(self, key: jax.Array) -> Member:
         dim = self.rows.shape[-1] - 1
         # One draw for all: each further threefry call costs compile time.
-        normal = jax.random.normal(key, (dim + 2, max(dim, 5)), jnp.float32)
+        normal = jax.random.normal(key, (dim + 2, max(dim, 6)), jnp.float32)
         uniform = jax.scipy.special.ndtr(normal[1])
         exponents = np.linspace(0, -0.5, dim, dtype=np.float32)
         spread = log_uniform(uniform[0], self.condition) ** exponents
         rotation = jnp.linalg.qr(normal[2:, :dim])[0]
         transform = rotation * spread[None]
-        slope = transform @ normal[0, :dim]
-        low, high = self.num_examples
+        slope = rotation @ (spread ** uniform[5] * normal[0, :dim])
         quiet, loud = (np.float32(noise) for noise in self.noise)
-        count = jnp.clip(log_uniform(uniform[1], (low, high + 1)), low, high).astype(jnp.int32)
         return Member(
             transform=transform,
             slope=slope / jnp.linalg.norm(slope),
-            count=count,
+            num_examples=log_integer(uniform[1], self.num_examples),
             first=(uniform[4] * _MOST_ROWS).astype(jnp.int32) % _MOST_ROWS,
             noise=quiet + uniform[2] * (loud - quiet),
             init_scale=log_uniform(uniform[3], self.init_scale),
@@ -108,7 +107,9 @@ class LinearModel(Task):
     def batch(self, key: jax.Array, cfg: Member, split: str) -> dict[str, Array]:
         """{"row": [B, dim], "target": [B]}: z and y, which is noisy in "train" alone."""
         start, _ = split_bounds(split, _MOST_ROWS, _MOST_ROWS, len(self.rows))
-        count, noise = (cfg.count, cfg.noise) if split == "train" else (_MOST_ROWS, np.float32(0))
+        count, noise = _MOST_ROWS, np.float32(0)
+        if split == "train":
+            count, noise = cfg.num_examples, cfg.noise
         word = jax.random.bits(key, (), jnp.uint32) >> 8
         place = (word.astype(jnp.int32) + jnp.arange(self.batch_size, dtype=jnp.int32)) % count
         index = start + (cfg.first + place) % _MOST_ROWS
