@@ -21,6 +21,8 @@ from tasks.datasets import (
 )
 from tasks.factorization import Factorization, factorization
 from tasks.function_regression import FunctionRegression, function_regression
+from tasks.gaussian_mixture import GaussianMixture, gaussian_mixture
+from tasks.heat_equation import HeatEquation, heat_equation
 from tasks.image_autoencoder import ImageAutoencoder, ImageVAE, image_autoencoder, image_vae
 from tasks.image_classifier import ImageClassifier
 from tasks.image_conv import image_conv
@@ -37,6 +39,7 @@ from tasks.registry import make
 from tasks.sequence_model import sequence_model
 from tasks.tabular_mlp import TabularMLP, tabular_mlp
 from tasks.text_lstm import text_lstm
+from tasks.text_rnn import text_rnn
 from tasks.text_transformer import text_transformer
 
 __all__ = [
@@ -49,6 +52,8 @@ __all__ = [
     "DatasetRow",
     "Factorization",
     "FunctionRegression",
+    "GaussianMixture",
+    "HeatEquation",
     "ImageAutoencoder",
     "ImageClassifier",
     "ImageMLPFamily",
@@ -64,6 +69,8 @@ __all__ = [
     "family_of",
     "from_arrays",
     "function_regression",
+    "gaussian_mixture",
+    "heat_equation",
     "image_autoencoder",
     "image_conv",
     "image_mixer",
@@ -82,6 +89,7 @@ __all__ = [
     "sequence_model",
     "tabular_mlp",
     "text_lstm",
+    "text_rnn",
     "text_transformer",
 ]
 
@@ -185,8 +193,14 @@ TASKS.update(
         "logistic_regression_family": partial(linear_model, loss="logistic", noise=(0.0, 1.0)),
         "least_absolute_family": partial(linear_model, loss="absolute", noise=(0.0, 0.5)),
         "matrix_factorization_family": factorization,
-        "tensor_factorization_family": partial(factorization, modes=3, size=8),
+        "tensor_factorization_family": partial(
+            factorization, modes=3, size=8, init_scale=(0.2, 1.0)
+        ),
         "text_lstm": text_lstm,
+        "text_rnn": text_rnn,
         "text_transformer": text_transformer,
+        "breast_cancer_mixture": partial(gaussian_mixture, dataset="breast_cancer"),
+        "wine_mixture": partial(gaussian_mixture, dataset="wine"),
+        "heat_equation": heat_equation,
     }
 )

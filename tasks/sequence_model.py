@@ -3,17 +3,14 @@
 Only the second half is predicted, as the first is random; of a Markov chain, all of it.
 """
 
-from typing import Any
-
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from tasks.checks import check_choice, check_int, check_number
 from tasks.datasets.sequences import load_sequences
 from tasks.language_model import Embedding, LanguageModel
 from tasks.text_lstm import LSTM
+from tasks.text_rnn import RNN
 from tasks.text_transformer import Transformer
 from tasks.transformer import check_heads
 
@@ -33,41 +30,6 @@ class Bigram(nn.Module):
     def __call__(self, text: Int[Array, "batch length"]) -> Float[Array, "batch length size"]:
         """Logits of the next symbol at every position."""
         return nn.Dense(self.size)(Embedding(self.size, self.width)(text))
-
-
-class RNN(nn.Module):
-    """The recurrent network of Elman 1990, doi:10.1207/s15516709cog1402_1, with tanh units.
-
-    Attributes:
-        size: number of symbols.
-        width: of the embedding and the hidden state.
-    """
-
-    size: int
-    width: int
-
-    @nn.compact
-    def __call__(self, text: Int[Array, "batch length"]) -> Float[Array, "batch length size"]:
-        """Logits of the next symbol at every position."""
-        inputs = nn.Dense(self.width)(Embedding(self.size, self.width)(text))
-        return nn.Dense(self.size)(TanhRecurrence()(inputs))
-
-
-class TanhRecurrence(nn.Module):
-    """The part of an RNN that runs through time: h_t = tanh(x_t + K h_{t-1}), from zeros."""
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "batch length w"]) -> Float[Array, "batch length w"]:
-        """Hidden states."""
-        width = inputs.shape[-1]
-        kernel: Any = self.param("kernel", nn.initializers.zeros, (width, width))
-
-        def step(hidden: Array, x: Array) -> tuple[Array, Array]:
-            hidden = jnp.tanh(x + hidden @ kernel)
-            return hidden, hidden
-
-        start = jnp.zeros((inputs.shape[0], width), jnp.float32)
-        return jax.lax.scan(step, start, inputs.swapaxes(0, 1))[1].swapaxes(0, 1)
 
 
 NETWORKS = ("bigram", "rnn", "lstm", "transformer")

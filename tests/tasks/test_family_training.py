@@ -1,4 +1,4 @@
-"""Adam learns several members of every family that needs no download."""
+"""Adam learns several members of every new task that needs no download."""
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,12 @@ SETTINGS = {
     "least_absolute_family": (3e-2, 0.7),
     "matrix_factorization_family": (3e-2, 0.3),
     "tensor_factorization_family": (3e-2, 0.3),
+    "digits_mixer": (3e-3, 0.2),
+    "iris_mlp": (1e-2, 0.2),
+    "text_rnn": (1e-2, 0.75),
+    "breast_cancer_mixture": (3e-2, 0.8),
+    "wine_mixture": (3e-2, 0.8),
+    "heat_equation": (1e-2, 0.3),
 }
 
 
@@ -44,7 +50,7 @@ def test_every_family_that_needs_no_download_is_here():
         name for name in tasks.TASKS if name.endswith("_family") and not name.startswith(prepared)
     ]
     # Those of quadratics and MLPs on digits have tests of their own.
-    assert set(embedded) - {"quadratic_family", "digits_mlp_family"} == set(SETTINGS)
+    assert set(embedded) - {"quadratic_family", "digits_mlp_family"} <= set(SETTINGS)
 
 
 @pytest.mark.slow
