@@ -116,7 +116,8 @@ def family_of(
     - label_noise = (0.0, 0.2), only where ``noisy``: probability of a wrong class, or standard
       deviation of what is added to a number, uniform;
     - init_scale = (0.5, 2.0): factor of initial kernels and embeddings, log-uniform;
-    - reparam = (0.1, 10.0): scale of each tensor, log-uniform; (1, 1) turns it off;
+    - reparam = (0.5, 2.0): scale of each tensor, log-uniform; (1, 1) turns it off, Celo takes
+      (1e-3, 1e3);
     - halvings = 2: a batch has B / 2**k different examples, k uniform on 0..halvings.
 
     Args:
@@ -128,7 +129,7 @@ def family_of(
         "num_examples": (200, 1_000_000),
         "label_noise": (0.0, 0.2),
         "init_scale": (0.5, 2.0),
-        "reparam": (0.1, 10.0),
+        "reparam": (0.5, 2.0),
         "halvings": 2,
     }
     if not noisy:
