@@ -175,9 +175,13 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         params = inputs.params
         update = functools.partial(self._update_leaf, theta, shared)
         new = jax.tree.map(update, params, inputs.grads, *state[1:5])
-        steps, *fields = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(5))
+        steps, momenta, second_moment, lead, path = (
+            jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(5)
+        )
         count = transform.increment(state.count)
-        return steps, ScheduleFreeMLPState(count, *fields, weight_sum, loss)
+        return steps, ScheduleFreeMLPState(
+            count, momenta, second_moment, lead, path, weight_sum, loss
+        )
 
     def _update_leaf(
         self,

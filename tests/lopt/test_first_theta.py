@@ -28,4 +28,4 @@ def test_the_first_theta_lowers_the_loss(name, task_name):
     keys = jax.random.split(jax.random.key(0), KEYS)
     losses = jax.jit(lambda keys: map_particles(run, keys))(keys)
     start, end = jnp.mean(losses[:, :5], axis=1), jnp.mean(losses[:, -20:], axis=1)
-    assert np.all(end < 0.95 * start)
+    assert jnp.all(end < 0.95 * start)
