@@ -196,7 +196,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
         lopt.save(tmp_path / "b", rule, theta, card={"deep": deep})
     with pytest.raises(ValueError, match=r"bytes; the limit is 4,194,304"):
         lopt.save(tmp_path / "b", rule, theta, card={"notes": "x" * 2**22})
-    wide = lopt.AdafacMLPLopt(hidden=(1,) * 200)
+    wide = lopt.AdafacMLPLopt(hidden=(2,) * 200)
     with pytest.raises(ValueError, match="202 values"):
         lopt.save(tmp_path / "b", wide, draw_theta(wide))
     assert not list(tmp_path.iterdir())

@@ -131,7 +131,7 @@ def fields(**changed):
         (lambda c: c["optimizer"]["fields"].pop("hidden"), "hidden"),
         (fields(hidden=[4, 5]), "mlp/w1|mlp/b1"),
         (fields(hidden=4), "wrong fields.*hidden = 4"),
-        (fields(hidden=[-4]), "positive integer"),
+        (fields(hidden=[-4]), "integer of at least 2"),
         (fields(hidden=[4.0, 4]), "hidden"),
         (fields(hidden=[True, 4]), "hidden"),
         (fields(hidden=[10**9]), "whole numbers up to 1,000,000"),
