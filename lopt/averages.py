@@ -21,7 +21,7 @@ def evaluation_params(opt_state: Any, params: Any) -> Any:
         opt_state: state of ``schedule_free_mlp`` or of ``optax.contrib.schedule_free``, also inside
             Optax wrappers of any depth that may leave parameters to other optimizers; or any
             other state. A factor that a wrapper puts on the steps is not in it, so that the
-            average is exact for a factor of one.
+            average is only near; the field ``learning_rate`` does the same to the steps.
         params: the parameters.
 
     Returns:
