@@ -51,9 +51,10 @@ def get_config() -> ConfigDict:
             # Where T is random: "steps" weighs every inner step alike, "episodes" every episode.
             "mean_over": "steps",
             "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
-            # sigma of the perturbation, in units of theta; or {"scalars": 0.02, ...}: one for each
-            # of theta's top-level groups, where 0 leaves a group as it is.
-            "std": _any(0.01),
+            "std": 0.01,  # sigma of the perturbation, in units of theta
+            # {"scalars": 0.02, ...}: one for each of theta's top-level groups in the place of std;
+            # 0 leaves a group as it is.
+            "group_std": _any(None),
         }
     )
 

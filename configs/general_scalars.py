@@ -2,6 +2,9 @@
 
 Command: lopt meta-train --config=general_scalars --workdir=runs/general_scalars
 Data: embedded.
+Machine: not yet measured.
+Minutes: not yet measured.
+Result: not yet measured.
 """
 
 from ml_collections import ConfigDict

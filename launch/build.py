@@ -109,6 +109,11 @@ def check_numbers(config: Config) -> None:
             f"config.comparison.num_seeds = {config.comparison.num_seeds} must be at least 2, or 0 "
             "for no comparison"
         )
+    if config.init_from is not None and not isinstance(config.init_from, str):
+        raise errors.UserError(
+            f"config.init_from = {config.init_from!r} must be the path of a bundle or of a work "
+            "folder, or None"
+        )
     if config.objective.unit not in (None, "first_theta"):
         raise errors.UserError(
             f"config.objective.unit = {config.objective.unit!r} must be 'first_theta' or None"
@@ -157,11 +162,23 @@ def _make_estimator(
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"config.estimator.horizon: {error}") from error
     # The base config holds the sizes that most estimators have; one without std, say, leaves it.
+    if (group_std := fields.pop("group_std")) is not None:
+        fields["std"] = _group_std(group_std)
     common = ("horizon", "truncation_length", "mean_over", "num_pairs", "std")
     taken = parameters(estimator)
     fields = {key: value for key, value in fields.items() if key in taken or key not in common}
     fields["horizon"] = horizon
     return construct(estimator, fields, "estimator", name), horizon
+
+
+def _group_std(value: Any) -> tuple[tuple[str, float], ...]:
+    numbers = value.values() if isinstance(value, Mapping) else [None]
+    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
+        raise errors.UserError(
+            f"config.estimator.group_std = {value!r} must be a dict of numbers, such as "
+            "{'scalars': 0.02, 'network': 0.01}, or None"
+        )
+    return tuple(sorted((group, float(std)) for group, std in value.items()))
 
 
 def _make_tasks(

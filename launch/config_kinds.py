@@ -41,7 +41,7 @@ META_TRAIN = Kind(
         "system": frozenset({"name"}),
         "optimizer": frozenset({"name"}),
         "estimator": frozenset(
-            {"name", "horizon", "truncation_length", "mean_over", "num_pairs", "std"}
+            {"name", "horizon", "truncation_length", "mean_over", "num_pairs", "std", "group_std"}
         ),
         "meta_optimizer": frozenset(
             {

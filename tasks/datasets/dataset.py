@@ -86,10 +86,10 @@ class Dataset:
         index = draw_rows(key, *self.bounds(split), batch_size, subset)
         images = jnp.asarray(self.images).at[index].get(mode="promise_in_bounds")
         labels = jnp.asarray(self.labels).at[index].get(mode="promise_in_bounds")
-        labels = labels.astype(jnp.int32)
+        images, labels = self.normalise(images), labels.astype(jnp.int32)
         if subset is not None:
             labels = subset.noisy(labels, index.astype(jnp.uint32), self.num_classes)
-        return self.normalise(images), labels
+        return images, labels
 
     def normalise(self, images: Any) -> Float[Array, "batch d"]:
         """(x - mean) / std as one multiply-add; uint8 [B, h * w * c] to float32."""

@@ -15,6 +15,7 @@ from meta_train import PES
 class State(NamedTuple):
     theta: object
     steps: object
+    meta_opt_state: object = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,9 @@ SMALL = {
     "digits_conv": {"channels": (8,), "batch_size": 32},
     "digits_resnet": {"channels": (4, 8), "batch_size": 32},
     "digits_vit": {"depth": 1, "width": 8, "batch_size": 32},
+    "digits_mixer": {"depth": 1, "width": 8},
+    "induction_family": {"depth": 1, "width": 8, "batch_size": 4},
+    "text_rnn": {"width": 8, "batch_size": 4},
     "text_lstm": {"width": 8, "batch_size": 4},
     "text_transformer": {"depth": 1, "width": 8, "batch_size": 4},
 }

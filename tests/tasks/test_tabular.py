@@ -12,6 +12,7 @@ from tests import rounding
 LOADERS = {
     "breast_cancer": lambda: datasets.load_breast_cancer(return_X_y=True),
     "wine": lambda: datasets.load_wine(return_X_y=True),
+    "iris": lambda: datasets.load_iris(return_X_y=True),
     "diabetes": lambda: datasets.load_diabetes(return_X_y=True, scaled=False),
 }
 
