@@ -186,6 +186,13 @@ def test_state_has_four_numbers_per_parameter():
     assert sum(x.size for x in jax.tree.leaves(kept)) == 4 * size
 
 
+def test_state_can_be_donated():
+    """No array is in it twice."""
+    state = Rule().bind(Rule().init(jax.random.key(0)), HORIZON).init(draw()[0])
+    shapes = jax.tree.map(jnp.shape, state)
+    assert jax.tree.map(jnp.shape, jax.jit(lambda x: x, donate_argnums=0)(state)) == shapes
+
+
 def is_matrix(params):
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
