@@ -238,6 +238,8 @@ def _make_trainer(
         raise errors.UserError(
             f"config.systems_per_step = {count!r} must be a whole number of tasks, or None for all"
         )
+    execution = {name: fields["devices"][name] for name in ("particles", "block_size")}
+    execution = construct(meta_train.Execution, execution, "devices", "the execution")
     try:
         return meta_train.MetaTrainer(
             systems,
@@ -248,9 +250,7 @@ def _make_trainer(
             devices=devices.choose(fields["devices"], estimator.num_groups),
             max_grad_norm=_max_grad_norm(fields["bad_steps"]["max_grad_norm"]),
             systems_per_step=count,
-            execution=meta_train.Execution(
-                fields["devices"]["particles"], fields["devices"]["block_size"]
-            ),
+            execution=execution,
         )
     except ValueError as error:
         raise errors.UserError(f"config: {error}") from error

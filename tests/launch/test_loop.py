@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from launch import errors, loop, validation
+from launch.build import Judges
 from launch.signals import StopSignals
 from meta_train import PES
 
@@ -77,7 +78,9 @@ class Checkpoints:
 
 
 def run(meta_steps, per_dispatch, every_steps, *, done=0, save_every=0, bad_in_a_row=0):
-    experiment = SimpleNamespace(trainer=Trainer(per_dispatch), systems=(), episodes=None)
+    experiment = SimpleNamespace(
+        trainer=Trainer(per_dispatch), validation=Judges((), ()), episodes=None
+    )
     config = ConfigDict(
         {"meta_steps": meta_steps, "bad_steps": {"max_in_a_row": 3, "max_grad_norm": 1.0}}
     )
