@@ -11,34 +11,40 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-TRAINED_ON = (
-    "patches_mlp_family",
-    "patches_conv_family",
-    "patches_vit_family",
-    "patches_autoencoder_family",
-    "iris_mlp_family",
-    "teacher_regression_family",
-    "induction_family",
-    "copy_lstm_family",
-    "bigram_family",
-    "least_squares_family",
-    "logistic_regression_family",
-    "matrix_factorization_family",
-)
-VALIDATED_ON = (
-    "patches_resnet_family",
-    "sine_regression_family",
-    "sort_rnn_family",
-    "least_absolute_family",
-    "tensor_factorization_family",
-)
+TASKS = {
+    "patches_mlp_family": {},
+    "patches_conv_family": {},
+    "patches_resnet_family": {"batch_size": 16},
+    "patches_vit_family": {"batch_size": 8},
+    "patches_autoencoder_family": {},
+    "memorization_family": {},
+    "teacher_regression_family": {},
+    "deep_linear_family": {},
+    "least_squares_family": {},
+    "least_squares_full": {"name": "least_squares_family", "num_examples": (32, 32)},
+    "logistic_regression_family": {},
+    "matrix_factorization_family": {},
+    "bigram_family": {},
+    "induction_family": {"batch_size": 8},
+    "copy_lstm_family": {"batch_size": 16},
+}
+"""Meta-training: photographs and synthetic data."""
+VALIDATION_TASKS = {
+    "iris_mlp": {},
+    "digits_mixer": {"batch_size": 16},
+    "sine_regression_family": {},
+    "tensor_factorization_family": {},
+    "least_absolute_family": {},
+    "sort_rnn_family": {"batch_size": 16},
+}
+"""Of other data, or other networks and losses, than those trained on and those of held_out."""
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.meta_steps = 700
     config.optimizer = ConfigDict({"name": "schedule_free_mlp", "hidden": ()})
-    config.tasks = ConfigDict({name: {"weight": 1.0} for name in TRAINED_ON})
+    config.tasks = ConfigDict(TASKS)
     config.estimator.name = "nres"
     config.estimator.horizon = ConfigDict({"name": "log_uniform", "low": 200, "high": 2000})
     config.estimator.truncation_length = 50
@@ -50,7 +56,7 @@ def get_config() -> ConfigDict:
     config.objective.unit = "first_theta"
     config.meta_validation.every_steps = 50
     config.meta_validation.num_seeds = 8
-    config.meta_validation.tasks = ConfigDict({name: {"weight": 1.0} for name in VALIDATED_ON})
+    config.meta_validation.tasks = ConfigDict(VALIDATION_TASKS)
     config.checkpoint.every_steps = 50
     config.comparison.num_seeds = 0
     return config

@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
-_QUICK = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true")
+_QUICK = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 # XLA's older way to compile fusions, which a later one may not know.
 _OLDER = "--xla_cpu_use_fusion_emitters=false"
 

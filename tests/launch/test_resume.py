@@ -153,6 +153,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path):
     assert_same_run(tmp_path, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["parallel", "units"])
 def test_a_run_that_is_made_longer_ends_like_a_long_one(case, tmp_path):
     command = (*TINY, *CASES[case], *CONSTANT)

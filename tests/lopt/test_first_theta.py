@@ -14,7 +14,9 @@ KEYS = 4
 DATA = {"digits_mlp": {"hidden": (16,), "batch_size": 32}, "quadratic": {"dim": 10}}
 
 
-@pytest.mark.parametrize("task_name", DATA)
+@pytest.mark.parametrize(
+    "task_name", ["digits_mlp", pytest.param("quadratic", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", lopt.LOPTS)
 def test_the_first_theta_lowers_the_loss(name, task_name):
     """Of several draws and problems each: the end is well below the start."""

@@ -142,8 +142,16 @@ class PoisonedSystem(UnrolledSystem):
         return (inner, unlucky, t + 1), jnp.where(unlucky & (t >= 2), self.value, loss)
 
 
+AT_ONCE = ("pes", "truncated_bptt")
+BOTH_WAYS = [(name, "sequential") for name in ESTIMATORS]
+BOTH_WAYS += [
+    pytest.param(name, "parallel", marks=() if name in AT_ONCE else pytest.mark.slow)
+    for name in ESTIMATORS
+]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("particles", ["sequential", "parallel"])
+@pytest.mark.parametrize(("name", "particles"), BOTH_WAYS)
 def test_diverged_particles_are_dropped_counted_and_restarted(name, value, particles):
     system = PoisonedSystem(np.float32(0.4), np.float32(value))
     estimator = make(name, num_pairs=8)
