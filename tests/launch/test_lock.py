@@ -28,6 +28,7 @@ def test_a_second_run_ends_and_the_first_does_not_notice(tmp_path, user_error, c
     try:
         wait_for(folder, 20)  # by then there are checkpoints
         first.send_signal(signal.SIGSTOP)  # it is still going on after all that follows
+        os.waitpid(first.pid, os.WUNTRACED)  # until it has stopped
         before = files(folder)
         line = user_error("meta-train", *command)
         assert f"--workdir={folder} is in use" in line
