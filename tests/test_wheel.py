@@ -16,8 +16,7 @@ PACKAGES = ("lopt", "tasks", "meta_train", "checkpoints", "configs", "launch")
 
 def run(*command, cwd, **environment):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    for name in ("PYTHONPATH", "XLA_FLAGS"):  # as a user's shell
-        environment.pop(name, None)
+    environment.pop("PYTHONPATH", None)  # as a user's shell
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True,
         timeout=180, check=False,

@@ -17,7 +17,7 @@ from launch.build import build
 from launch.inspect import inspect as inspect_folder
 from tests.launch.test_resume import meta_train
 
-EXAMPLES = [40, pytest.param(2000, marks=pytest.mark.slow)]
+EXAMPLES = [15, pytest.param(2000, marks=pytest.mark.slow)]
 QUIET = [HealthCheck.function_scoped_fixture]
 
 

@@ -67,6 +67,7 @@ def test_training_goes_on_and_nothing_is_missing_when_there_is_space_again(small
     assert_same_run(small_disk / "run", tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_the_end_is_no_success_if_it_cannot_be_saved(small_disk):
     process = start(*RUN, f"--workdir={small_disk / 'run'}")
     wait_for(small_disk / "run", 60)

@@ -11,13 +11,20 @@ from meta_train.particles import map_particles
 
 STEPS = 200
 KEYS = 4
+BY_DEFAULT = ("mlp", "adafac_mlp", "lstm", "schedule_free_mlp")
 DATA = {"digits_mlp": {"hidden": (16,), "batch_size": 32}, "quadratic": {"dim": 10}}
 
 
 @pytest.mark.parametrize(
     "task_name", ["digits_mlp", pytest.param("quadratic", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("name", lopt.LOPTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in BY_DEFAULT else pytest.mark.slow)
+        for name in lopt.LOPTS
+    ],
+)
 def test_the_first_theta_lowers_the_loss(name, task_name):
     """Of several draws and problems each: the end is well below the start."""
     rule, task = lopt.LOPTS[name](), tasks.make(task_name, **DATA[task_name])

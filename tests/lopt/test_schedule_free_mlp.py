@@ -110,7 +110,7 @@ def reference(theta, y, grads):
         yield y, x
 
 
-@pytest.mark.parametrize("hidden", [(), (8, 8), (9,)])
+@pytest.mark.parametrize("hidden", [(), pytest.param((8, 8), marks=pytest.mark.slow), (9,)])
 def test_against_numpy(hidden):
     rule = Rule(hidden=hidden)
     theta = draw_theta(rule)
@@ -133,7 +133,9 @@ def test_first_theta_is_schedule_free_adamw():
     assert_close(unroll(lambda: rule.bind(theta, HORIZON), params, grads), theirs, 2e-5)
 
 
-@pytest.mark.parametrize("factor", [1e-10, 1e-6, 1e6, 1e10])
+@pytest.mark.parametrize(
+    "factor", [1e-10, *(pytest.param(x, marks=pytest.mark.slow) for x in (1e-6, 1e6)), 1e10]
+)
 def test_gradients_in_another_unit(factor):
     rule = Rule()
     theta, (params, grads) = draw_theta(rule), draw()
@@ -216,7 +218,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["ours", pytest.param("optax", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_average_inside_wrappers(wrapper, kind):
     """It is behind the parameters that the rule moves, and the others are as they are."""

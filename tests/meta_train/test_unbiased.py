@@ -84,7 +84,13 @@ def test_every_later_meta_step_is_unbiased_too(name, case):
     assert z_scores(estimator, true_gradient(horizon), meta_step=5).max() < 4
 
 
-@pytest.mark.parametrize("name", UNBIASED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("pes", "nres") else pytest.mark.slow)
+        for name in UNBIASED
+    ],
+)
 def test_episodes_that_weigh_alike_and_particles_all_at_once(name):
     estimator = ESTIMATORS[name](RANDOM, 3, num_pairs=48, std=0.1, mean_over="episodes")
     z = functools.partial(z_scores, estimator, meta_step=2, particles="parallel")

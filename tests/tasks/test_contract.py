@@ -63,6 +63,7 @@ def variants():
     seen = set()
     for name, factory in tasks.TASKS.items():
         function = getattr(factory, "func", factory)
+        function = getattr(function, "__wrapped__", function)  # what a family augments
         if function in seen:
             yield name
         seen.add(function)
