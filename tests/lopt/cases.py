@@ -5,12 +5,18 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import lopt
 
 HORIZON = 50
 SCHEDULES = [("sgd_schedule", {"schedule": s}) for s in ("linear", "inverse_time")]
-VARIANTS = [*((name, {}) for name in lopt.LOPTS), *SCHEDULES]
+REPEATS = [("celo2_base", {}), *SCHEDULES]
+"""Of a rule that is there already; its tests by default are those of that rule."""
+VARIANTS = [
+    *((name, {}) for name in lopt.LOPTS if name != "celo2_base"),
+    *(pytest.param(variant, marks=pytest.mark.slow) for variant in REPEATS),
+]
 
 
 def variant_id(variant):

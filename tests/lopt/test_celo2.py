@@ -86,7 +86,7 @@ def reference(net, params, grads, *, orthogonal):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", ["celo2", "celo2_base"])
+@pytest.mark.parametrize("name", ["celo2", pytest.param("celo2_base", marks=pytest.mark.slow)])
 def test_against_numpy(name, shape):
     rule = lopt.LOPTS[name]()
     theta, (params, grads) = draw_theta(rule), draw(shape)

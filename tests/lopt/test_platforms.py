@@ -58,6 +58,7 @@ def test_block_size_does_not_matter(update):
         assert_close(blocks.lower().compile()(*args), expected)
 
 
+@pytest.mark.slow  # the whole meta-step is lowered by default
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_lowers_for_accelerators(update, platform):
     _, update, args = update

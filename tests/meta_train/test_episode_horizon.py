@@ -18,7 +18,15 @@ from tests.meta_train.linear_system import PROGRESS, THETA
 HORIZON = LogUniformHorizon(2, 12)
 
 
-@pytest.mark.parametrize("name", ["pes", "nres", "truncated_es", "truncated_bptt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pes",
+        "truncated_bptt",
+        pytest.param("nres", marks=pytest.mark.slow),
+        pytest.param("truncated_es", marks=pytest.mark.slow),
+    ],
+)
 def test_a_system_is_told_the_horizon_of_each_episode(name):
     estimator = ESTIMATORS[name](HORIZON, 3, num_pairs=16, std=0.1)
     key = jax.random.key(0)

@@ -25,7 +25,9 @@ def test_groups_of_different_deviations_keep_the_estimate_unbiased():
     assert z_scores(estimator, true_gradient(estimator.episodes), meta_step=2).max() < 4
 
 
-@pytest.mark.parametrize("name", EVOLUTION)
+@pytest.mark.parametrize(
+    "name", ["pes", *(pytest.param(name, marks=pytest.mark.slow) for name in EVOLUTION[1:])]
+)
 def test_a_frozen_group_has_no_gradient_and_disturbs_no_other(name):
     estimator = ESTIMATORS[name](6, 2, num_pairs=4, std=STDS | {"start": 0.0})
     trainer = MetaTrainer([SYSTEM], estimator, optax.sgd(0.1), steps_per_dispatch=3)
