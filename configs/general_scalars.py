@@ -2,9 +2,10 @@
 
 Command: lopt meta-train --config=general_scalars --workdir=runs/general_scalars
 Data: embedded.
-Machine: not yet measured.
-Minutes: not yet measured.
-Result: not yet measured.
+Machine: 2 cores of an AMD EPYC virtual machine with AVX-512, other work beside it.
+Minutes: 22, of which about half were others'.
+Result: on the validation tasks 0.910 of the meta-loss of the first theta (one meta-seed, best of
+14 checkpoints; 0.916 at the end). Not yet judged on the held-out suite.
 """
 
 from ml_collections import ConfigDict

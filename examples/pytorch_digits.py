@@ -1,8 +1,9 @@
 """A learned optimizer in PyTorch, on handwritten digits; JAX is not needed.
 
-    python examples/pytorch_digits.py runs/digits_mlp_pes/bundle
+    lopt meta-train --config=digits_mlp_pes --config.optimizer.name=mlp --workdir=runs/digits_mlp
+    python examples/pytorch_digits.py runs/digits_mlp/bundle
 
-Needs torch, safetensors and scikit-learn, and torch_optimizer.py beside this file.
+The bundle is one of `mlp` or `adafac_mlp`. Needs torch, safetensors and scikit-learn, and torch_optimizer.py beside this file.
 """
 
 import sys
