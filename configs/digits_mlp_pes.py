@@ -3,10 +3,10 @@
 Command: lopt meta-train --config=digits_mlp_pes --workdir=runs/digits_mlp_pes
 Machine: 2 cores of an AMD EPYC virtual machine with AVX-512.
 Minutes: 0.3 to 0.6 with both cores.
-Result: mean training loss over 1,000 steps 30 to 39 % below that of the best Adam of the grid, median
-35 %, in all of seeds 0 to 9 with AVX-512 and with XLA_FLAGS=--xla_cpu_max_isa=AVX2 (0.020 to 0.022
-against 0.030 to 0.034). On the wider, deeper net 10 to 36 % below in 13 of the 20, 19 % above in one
-(seed 5, AVX2), no clear difference in 6; there its last losses are higher than Adam's.
+Result: mean training loss over 1,000 steps 30 to 39 % below that of the best Adam of the grid,
+median 35 %, in all of seeds 0 to 9 with AVX-512 and with XLA_FLAGS=--xla_cpu_max_isa=AVX2 (0.020
+to 0.022 against 0.030 to 0.034). On the wider, deeper net 10 to 36 % below in 12 of the 20, no
+clear difference in 7, 19 % above in one (seed 5, AVX2); its last losses there are above Adam's.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,8 @@
     lopt meta-train --config=digits_mlp_pes --config.optimizer.name=mlp --workdir=runs/digits_mlp
     python examples/pytorch_digits.py runs/digits_mlp/bundle
 
-The bundle is one of `mlp` or `adafac_mlp`. Needs torch, safetensors and scikit-learn, and torch_optimizer.py beside this file.
+The bundle is one of `mlp` or `adafac_mlp`. Needs torch, safetensors and scikit-learn, and
+torch_optimizer.py beside this file.
 """
 
 import sys

@@ -94,12 +94,18 @@ def _behind(
     factors: Mapping[str, float] | None, average_rate: float | None
 ) -> list[optax.GradientTransformation]:
     """What follows the step: factors of groups, and the average of theta."""
+    if factors is not None and not isinstance(factors, Mapping):
+        raise errors.UserError(
+            f"config.{_WHERE}.group_factors = {factors!r} must be a dict such as "
+            "{'scalars': 1.0, 'network': 0.1}, or None"
+        )
     for group, factor in (factors or {}).items():
         if not isinstance(factor, int | float) or not factor >= 0:
             raise errors.UserError(
                 f"config.{_WHERE}.group_factors: {group} = {factor!r} must be a number, at least 0"
             )
-    if average_rate is not None and not 0 < average_rate <= 1:
+    is_rate = isinstance(average_rate, int | float) and 0 < average_rate <= 1
+    if average_rate is not None and not is_rate:
         raise errors.UserError(
             f"config.{_WHERE}.average_rate = {average_rate!r} must be above 0 and at most 1, or "
             "None for no average"

@@ -54,7 +54,8 @@ def meta_train(runs):
     return done.stdout
 
 
-@pytest.mark.parametrize("counts", [(8, 1), pytest.param((8, 4, 1, 8), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(8, 1), (8, 4, 1, 8)])
 def test_other_devices_go_on_with_the_same_numbers(counts, tmp_path):
     several = [(tmp_path / "several", 10 * (i + 1), n) for i, n in enumerate(counts)]
     shown = meta_train([(tmp_path / "one", 10 * len(counts), 1), *several])

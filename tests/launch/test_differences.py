@@ -21,7 +21,7 @@ def test_free_fields_do_not_count_and_others_do():
     current.estimator.std = 0.5
     current.tasks.digits_mlp.hidden = (16,)
     assert differences.differences(saved, current) == {
-        "estimator.std": (0.01, 0.5),
+        "estimator.std": (0.02, 0.5),
         "tasks.digits_mlp.hidden": ([32], [16]),
     }
 

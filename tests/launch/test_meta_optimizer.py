@@ -49,6 +49,8 @@ def test_factors_of_groups_and_an_average_follow_the_step():
     ("section", "message"),
     [
         ({"group_factors": {"w": -1.0}}, "group_factors: w = -1.0 must be a number, at least 0"),
+        ({"group_factors": True}, "group_factors = True must be a dict"),
+        ({"average_rate": "fast"}, "average_rate = 'fast' must be above 0"),
         ({"average_rate": 0.0}, "average_rate = 0.0 must be above 0 and at most 1"),
     ],
 )

@@ -219,7 +219,13 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", ["ours", pytest.param("optax", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        pytest.param(name, marks=() if name in ("chain", "masked", "inject") else pytest.mark.slow)
+        for name in WRAPPERS
+    ],
+)
 def test_average_inside_wrappers(wrapper, kind):
     """It is behind the parameters that the rule moves, and the others are as they are."""
     params, grads = draw()

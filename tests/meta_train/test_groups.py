@@ -20,6 +20,7 @@ def test_every_element_has_the_deviation_of_its_group():
     np.testing.assert_allclose(sigma(THETA, tuple(STDS.items())), [0.1, 0.1, 0.03])
 
 
+@pytest.mark.slow
 def test_groups_of_different_deviations_keep_the_estimate_unbiased():
     estimator = PES(ConstantHorizon(6), 4, num_pairs=48, std=STDS)
     assert z_scores(estimator, true_gradient(estimator.episodes), meta_step=2).max() < 4

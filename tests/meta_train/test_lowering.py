@@ -12,7 +12,11 @@ ACCELERATOR = Execution("parallel", block_size=2**20)
 TASK = tasks.make("quadratic", dim=12)
 SMALL = {"mlp": {"hidden": (12,)}, "rnn_mlp": {"width": 4}, "velo": {"width": 4, "bank_size": 2}}
 CASES = [(rule, "pes") for rule in lopt.LOPTS]
-CASES += [("sgd_schedule", estimator) for estimator in ESTIMATORS if estimator != "pes"]
+CASES += [
+    pytest.param("sgd_schedule", name, marks=() if "bptt" in name else pytest.mark.slow)
+    for name in ESTIMATORS
+    if name != "pes"
+]
 
 
 @pytest.mark.parametrize(("rule", "estimator"), CASES)

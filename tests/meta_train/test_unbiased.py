@@ -106,7 +106,7 @@ def test_a_loss_that_depends_on_progress_needs_the_episodes_own_length():
     assert z_scores(pes, truth, longest, meta_step=2).max() > 4
 
 
-@pytest.mark.parametrize("mean_over", ["steps", "episodes"])
+@pytest.mark.parametrize("mean_over", [pytest.param("steps", marks=pytest.mark.slow), "episodes"])
 def test_the_meta_loss_is_that_of_the_objective(mean_over):
     """The loss |s|^2 / 2 of the noisy system, by plain simulation of whole episodes."""
     pes = PES(RANDOM, 3, num_pairs=48, std=1e-3, mean_over=mean_over)

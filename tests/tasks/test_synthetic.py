@@ -157,6 +157,7 @@ def test_other_seed_other_sequences():
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_the_random_half_of_a_sequence_does_not_count():
     task = tasks.make("copy_lstm_family", rule="reverse", reparam=(1, 1)).task
     params = task.init(KEY(0), ())
