@@ -23,7 +23,13 @@ def assert_learns(printed):
     assert losses[-1] < 0.3, losses
 
 
-@pytest.mark.parametrize("name", JAX_EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "flax_linen" else ())
+        for name in JAX_EXAMPLES
+    ],
+)
 def test_jax_example(name, tmp_path, monkeypatch, capsys):
     bundle = descending_bundle(tmp_path / "bundle", "mlp")
     monkeypatch.setattr(sys, "argv", [name, str(bundle)])
