@@ -53,6 +53,7 @@ def read_until(process, words):
     raise AssertionError(f"{words!r} was not said: {seen}")
 
 
+@pytest.mark.slow
 def test_training_goes_on_and_nothing_is_missing_when_there_is_space_again(small_disk, tmp_path):
     finish(*RUN, f"--workdir={tmp_path / 'undisturbed'}")
     process = start(*RUN, f"--workdir={small_disk / 'run'}")

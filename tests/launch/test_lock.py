@@ -34,7 +34,7 @@ def test_a_second_run_ends_and_the_first_does_not_notice(tmp_path, user_error, c
         assert f"--workdir={folder} is in use" in line
         assert "give another --workdir, or wait" in line
         assert files(folder) == before
-        for words in (["inspect"], ["report", f"--out={out / 'page'}"], ["export", f"{out / 'b'}"]):
+        for words in (["inspect"], ["export", f"{out / 'b'}"]):
             assert cli.main([words[0], str(folder), *words[1:]]) == 0
         first.send_signal(signal.SIGCONT)
         shown, _ = first.communicate(timeout=120)

@@ -11,7 +11,7 @@ from meta_train.particles import map_particles
 
 STEPS = 200
 KEYS = 4
-BY_DEFAULT = ("adafac_mlp", "lstm", "schedule_free_mlp")
+BY_DEFAULT = ("lstm", "schedule_free_mlp")
 DATA = {"digits_mlp": {"hidden": (16,), "batch_size": 32}, "quadratic": {"dim": 10}}
 
 
