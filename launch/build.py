@@ -171,14 +171,14 @@ def _make_estimator(
     return construct(estimator, fields, "estimator", name), horizon
 
 
-def _group_std(value: Any) -> tuple[tuple[str, float], ...]:
+def _group_std(value: Any) -> dict[str, float]:
     numbers = value.values() if isinstance(value, Mapping) else [None]
     if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
         raise errors.UserError(
             f"config.estimator.group_std = {value!r} must be a dict of numbers, such as "
             "{'scalars': 0.02, 'network': 0.01}, or None"
         )
-    return tuple(sorted((group, float(std)) for group, std in value.items()))
+    return {group: float(std) for group, std in value.items()}
 
 
 def _make_tasks(

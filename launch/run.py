@@ -72,7 +72,6 @@ def run(
     with signals.listen() as stop, distributed.output_folder(folder) as output:
         experiment = build(config)
         keys = _Keys(config.seed)
-        theta = first_theta.find(experiment, config, keys.training)
         with distributed.lock(output):
             start = resume.find(experiment, config, folder, restore_from, allow_config_change)
             finished = start and start.own and workdir.finished_steps(folder) == config.meta_steps
@@ -80,6 +79,9 @@ def run(
             if finished:
                 print(f"{folder} is finished: {config.meta_steps} meta-steps are done")
                 return None
+            theta = None
+            if start is None or config.objective.unit is not None:
+                theta = first_theta.find(experiment, config, keys.training)
             snapshot = start.metadata["records"] if start and start.own else None
             if missing := records.cut(output, snapshot):
                 print(f"{output / workdir.METRICS} is damaged: {missing} bytes of records are lost")
