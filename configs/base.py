@@ -137,10 +137,12 @@ def get_config() -> ConfigDict:
         }
     )
 
-    # The end of a run: the learned optimizer against tuned Adam and SGD with momentum.
+    # The end of a run: the learned optimizer against baselines, each at the best learning rate of a
+    # grid. The rate is chosen on as many other seeds as all are then judged on.
     config.comparison = ConfigDict(
         {
             "num_seeds": 8,  # 0: no comparison
+            "baselines": ("adam", "adamw_cosine", "schedule_free"),  # of `lopt list baselines`
             "num_steps": _any(None),  # inner steps; None: the (longest) horizon
             "held_out": {},  # tasks, as above, that were not trained on
         }

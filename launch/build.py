@@ -13,6 +13,7 @@ from launch.configuration import Config, look_up
 from launch.construct import check_fields, construct, parameters, plain
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
+from meta_train.evaluation import BASELINES
 
 
 class Judges(NamedTuple):
@@ -109,6 +110,15 @@ def check_numbers(config: Config) -> None:
             f"config.comparison.num_seeds = {config.comparison.num_seeds} must be at least 2, or 0 "
             "for no comparison"
         )
+    baselines = config.comparison.baselines
+    if not baselines:
+        raise errors.UserError(
+            "config.comparison.baselines is empty; name some of `lopt list baselines`, or set "
+            "config.comparison.num_seeds = 0 for no comparison"
+        )
+    for name in baselines:
+        if name not in BASELINES:
+            raise errors.unknown("config.comparison.baselines", name, BASELINES)
     if config.init_from is not None and not isinstance(config.init_from, str):
         raise errors.UserError(
             f"config.init_from = {config.init_from!r} must be the path of a bundle or of a work "

@@ -31,20 +31,22 @@ def print_table(rows: Sequence[Row], num_steps: int, held_out: Mapping[str, obje
     """
     title = f"training loss over {num_steps} inner steps"
     table = Table("task", "optimizer", title=title, title_justify="left")
-    for column in ("learning rate", "mean loss", "final loss"):
+    for column in ("learning rate", "mean loss", "final loss", "validation"):
         table.add_column(column, justify="right")
     for task, members in best_rows(rows).items():
         lowest = min(members, key=lambda row: row.mean_loss)
+        label = f"{task} (held out)" if task in held_out else task
         for row in members:
             rate = "" if row.learning_rate is None else f"{row.learning_rate:.2g}"
             mean = f"{row.mean_loss:.4g} ± {row.std_error:.1g}"
             style = "bold" if row is lowest else None
-            label = f"{task} (held out)" if task in held_out else task
-            table.add_row(label, row.optimizer, rate, mean, f"{row.final_loss:.4g}", style=style)
+            losses = (mean, f"{row.final_loss:.4g}", f"{row.final_valid_loss:.4g}")
+            table.add_row(label, row.optimizer, rate, *losses, style=style)
+            label = ""
         table.add_section()
     console = Console()
     if not console.is_terminal:
-        console = Console(width=100)
+        console = Console(width=112)
     console.print(table)
     for duel in duels(rows):
         print(verdict_words.line(duel), flush=True)
@@ -66,12 +68,17 @@ def _loss(row: Row) -> Loss:
 
 
 def write(rows: Sequence[Row], folder: Path) -> None:
-    """Write all rows to comparison.json; curves only for the best of each optimizer."""
+    """Write all rows to comparison.json; curves and bands only for the best of each optimizer."""
     entries = []
     for row in rows:
         entry = row._asdict()
         entry["curve"] = _numbers(row.curve) if row.best else None
-        for field in ("mean_loss", "final_loss", "std_error"):
+        entry["band"] = (
+            {name: _numbers(values) for name, values in row.band._asdict().items()}
+            if row.band
+            else None
+        )
+        for field in ("mean_loss", "final_loss", "std_error", "final_valid_loss"):
             entry[field] = _number(entry[field])
         entries.append(entry)
     workdir.write_json(folder / "comparison.json", entries)

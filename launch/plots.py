@@ -10,19 +10,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from launch.comparison import best_rows
-from meta_train.evaluation import LEARNED, Row
-
-# Okabe and Ito's palette, with a line style each, so that it also reads in grey.
-_STYLES: tuple[dict[str, Any], ...] = (
-    {"color": "#0072B2", "linestyle": "-"},
-    {"color": "#D55E00", "linestyle": "--"},
-    {"color": "#009E73", "linestyle": "-."},
-    {"color": "#CC79A7", "linestyle": ":"},
-)
+from launch.report import panels, styles
+from meta_train.evaluation import Row
 
 
 def plot_meta_loss(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Meta-loss over meta-steps with its running mean, and the meta-validation.
+    """Meta-loss over meta-steps averaged over blocks, and the meta-validation.
 
     Args:
         records: the lines of metrics.jsonl.
@@ -30,26 +23,17 @@ def plot_meta_loss(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    steps, losses_of_steps = _series(records, "meta_loss")
-    window = max(1, len(steps) // 40)
-    axes.plot(steps, losses_of_steps, color="#BBBBBB", linewidth=0.8, label="meta-loss")
-    if window > 1 and len(steps) > window:
-        smooth = np.convolve(losses_of_steps, np.ones(window) / window, mode="valid")
-        centres = np.asarray(steps[window - 1 :]) - (steps[window - 1] - steps[0]) / 2
-        axes.plot(centres, smooth, **_STYLES[0], label=f"its mean over {window} records")
-    steps, losses = _series(records, "meta_valid_loss")
-    if steps:
-        axes.plot(steps, losses, color="#D55E00", linewidth=0, marker="o", markersize=4,
-                  label="meta-validation (fresh seeds)")  # fmt: skip
+    panels.meta_losses(axes, _series(records, "meta_loss"), _series(records, "meta_valid_loss"))
     axes.set_xlabel("meta-step")
     axes.set_ylabel("loss per inner step")
-    _log_where_possible(axes, losses_of_steps, losses)
     _finish(axes)
     _save(figure, path)
 
 
 def plot_comparison(rows: Sequence[Row], held_out: Mapping[str, object], path: Path) -> None:
     """Training loss over inner steps of every optimizer at its best learning rate, per task.
+
+    Lines are means over seeds, bands go from the lowest seed to the highest.
 
     Args:
         rows: rows of the comparison.
@@ -62,45 +46,30 @@ def plot_comparison(rows: Sequence[Row], held_out: Mapping[str, object], path: P
     figure = Figure(figsize=(1.5 + 4.5 * columns, 3.8 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes, (task, members) in zip(grid.flat, by_task.items(), strict=False):
-        for style, row in zip(_STYLES, members, strict=False):
-            curve = _smooth(row.curve)
-            width = 2.0 if row.optimizer == LEARNED else 1.4
-            steps = np.linspace(1, len(row.curve), len(curve))
-            axes.plot(steps, curve, **style, linewidth=width, label=_label(row))
+        bands = {_label(row): row.band for row in members if row.band is not None}
+        panels.bands(axes, bands, styles.lines(list(bands)[:1], list(bands)[1:]))
+        panels.scale_losses(axes, [band.mean for band in bands.values()])
         axes.set_title(f"{task} (held out)" if task in held_out else task, fontsize=10)
         axes.set_xlabel("inner step")
         axes.set_ylabel("training loss")
-        _log_where_possible(axes, *[row.curve for row in members])
         _finish(axes)
     for axes in grid.flat[len(by_task) :]:
         axes.set_axis_off()
+    note = "Lines: means over seeds. Bands: from the lowest seed to the highest."
+    figure.supxlabel(note, fontsize=8, color="#555555")
     _save(figure, path)
 
 
-def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
     points = [(r["meta_step"], r[name]) for r in records if r.get(name) is not None]
-    return [step for step, _ in points], [loss for _, loss in points]
+    steps, losses = zip(*points, strict=True) if points else ((), ())
+    return np.asarray(steps, np.int64), np.asarray(losses, np.float64)
 
 
 def _label(row: Row) -> str:
     if row.learning_rate is None:
         return f"{row.optimizer}: mean {row.mean_loss:.3g}"
     return f"{row.optimizer}, rate {row.learning_rate:.2g}: mean {row.mean_loss:.3g}"
-
-
-def _smooth(curve: np.ndarray) -> np.ndarray:
-    """Means of blocks, at most 100: minibatch noise would hide one line behind another."""
-    size = math.ceil(len(curve) / 100)
-    whole = len(curve) // size * size
-    return curve[:whole].reshape(-1, size).mean(axis=1)
-
-
-def _log_where_possible(axes: Any, *series: Sequence[float] | np.ndarray) -> None:
-    """Losses fall by orders of magnitude; objectives that may be negative stay linear."""
-    values = np.concatenate([np.asarray(x, np.float64) for x in series])
-    finite = values[np.isfinite(values)]
-    if len(finite) and finite.min() >= 0 and finite.max() > 0:
-        axes.set_yscale("log", nonpositive="mask")  # a loss that rounds to 0 leaves a gap
 
 
 def _finish(axes: Any) -> None:

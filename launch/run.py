@@ -251,6 +251,7 @@ def _compare(
         {**experiment.tasks, **experiment.held_out},
         num_steps,
         num_seeds=config.comparison.num_seeds,
+        baselines=config.comparison.baselines,
         key=key,
         devices=experiment.trainer.devices,
     )

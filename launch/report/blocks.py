@@ -21,9 +21,9 @@ class Blocks(NamedTuple):
     """Whether all values of the block are."""
 
 
-def blocks(steps: np.ndarray, values: np.ndarray) -> Blocks:
-    """At most ``MOST`` blocks of equal size: mean, lowest and highest finite value of each."""
-    size = max(1, math.ceil(len(values) / MOST))
+def blocks(steps: np.ndarray, values: np.ndarray, most: int = MOST) -> Blocks:
+    """At most ``most`` blocks of equal size: mean, lowest and highest finite value of each."""
+    size = max(1, math.ceil(len(values) / most))
     missing = -len(values) % size
     table = np.pad(values.astype(np.float64), (0, missing), mode="constant", constant_values=np.nan)
     ours = np.arange(len(table)).reshape(-1, size) < len(values)

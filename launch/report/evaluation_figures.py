@@ -13,7 +13,7 @@ from launch.report import panels, tables
 from launch.report.evaluation_folder import Evaluation, Setting
 from launch.report.panels import Panel
 from launch.report.styles import BLUE, GREY, VERMILLION, Line
-from meta_train.evaluation import verdict
+from meta_train.evaluation import Band, verdict
 from meta_train.evaluation.verdict import Duel
 
 LEVEL = 0.95
@@ -54,13 +54,13 @@ def curves(
         return None
     kind, ylabel = _TITLES[column]
     figure, axes = panels.new(title or kind, "inner step", ylabel)
-    means = []
-    for optimizer, curve in reversed(found.items()):  # learned ones on top
-        mean, low, high = interval(curve.values, in_logarithm=column != "valid_accuracy")
-        axes.fill_between(curve.steps, low, high, color=lines[optimizer].color, alpha=0.14,
-                          linewidth=0)  # fmt: skip
-        panels.curve(axes, curve.steps, mean, lines[optimizer])
-        means.append(mean)
+    positive = column != "valid_accuracy"
+    bands = {
+        optimizer: Band(curve.steps, *interval(curve.values, in_logarithm=positive))
+        for optimizer, curve in found.items()
+    }
+    panels.bands(axes, bands, lines)
+    means = [band.mean for band in bands.values()]
     if column == "valid_accuracy":
         _scale_accuracy(axes, means)
     else:

@@ -1,6 +1,6 @@
 """Small figures of one size, the parts that the page's grids are made of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +12,16 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from launch.report import svg
-from launch.report.styles import Line
+from launch.report.blocks import blocks
+from launch.report.styles import BLUE, VERMILLION, Line
+from meta_train.evaluation import Band
 
 WIDTH, HEIGHT = 4.0, 2.7
 """Inches; a figure fills a phone's width, and a third of a desk screen's, at a like type size."""
 _LONGEST = 40
 """Characters of a title."""
+_META_LOSSES = 40
+"""Most points of the meta-loss; each averages over many of its particles' clocks."""
 _LEAST_LOG_SPAN = 3.0
 """Losses that span less are drawn on a linear axis."""
 
@@ -62,13 +66,46 @@ def plain(value: float, _: Any = None) -> str:
     return f"{value:,.6g}".replace("-", "\N{MINUS SIGN}")
 
 
-def curve(axes: Axes, steps: np.ndarray, values: np.ndarray, line: Line) -> None:
+def curve(axes: Axes, steps: np.ndarray, values: np.ndarray, line: Line, **options: Any) -> None:
     """Draw a line; where it stops before its end a cross says so."""
-    axes.plot(steps, values, **line.kwargs())
+    axes.plot(steps, values, **line.kwargs(), **options)
     finite = np.flatnonzero(np.isfinite(values))
     if len(finite) and finite[-1] < len(values) - 1:
         last = finite[-1]
         axes.plot(steps[last], values[last], marker="x", color=line.color, markersize=6)
+
+
+def bands(axes: Axes, found: Mapping[str, Band], lines: Mapping[str, Line]) -> None:
+    """Draw curves of optimizers by name with their bands, the first on top."""
+    for i, (name, band) in enumerate(found.items()):
+        axes.fill_between(band.steps, band.low, band.high, color=lines[name].color, alpha=0.14,
+                          linewidth=0)  # fmt: skip
+        curve(axes, band.steps, band.mean, lines[name], label=name, zorder=3 - i / len(found))
+
+
+def meta_losses(
+    axes: Axes, trained: tuple[np.ndarray, np.ndarray], validated: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Draw the meta-loss, averaged over blocks, and the meta-validation.
+
+    Particles whose clocks are staggered make the meta-loss rise and fall with every truncation, by
+    more than it changes in a run; neither that range nor single values are drawn.
+
+    Args:
+        axes: on which they are drawn.
+        trained: meta-steps and meta-losses.
+        validated: meta-steps and losses of the meta-validation.
+    """
+    found = blocks(*trained, most=_META_LOSSES)
+    if np.isfinite(found.mean).any():
+        label = "meta-loss" if found.size == 1 else f"meta-loss, mean of {found.size} records"
+        axes.plot(found.steps, found.mean, color=BLUE, linewidth=1.8, label=label)
+    steps, losses = validated
+    if len(steps):
+        axes.plot(steps, losses, color=VERMILLION, linewidth=0, marker="o", markersize=4,
+                  label="meta-validation, fresh seeds")  # fmt: skip
+    scale_losses(axes, [found.mean, losses])
+    axes.legend(frameon=False)
 
 
 def scale_losses(axes: Axes, values: Iterable[Float[np.ndarray, " points"]]) -> None:

@@ -15,27 +15,16 @@ _WIDE = (5.0, 3.2)
 
 
 def meta_loss(run: Run) -> Panel | None:
-    """Meta-loss over meta-steps, with its range within blocks, and the meta-validation."""
+    """Meta-loss over meta-steps, averaged over blocks, and the meta-validation."""
     trained, validated = run.series("meta_loss"), run.series("meta_valid_loss")
-    drawn = np.isfinite(trained.values).any()
-    if not drawn and not np.isfinite(validated.values).any():
+    if not np.isfinite([*trained.values, *validated.values]).any():
         return None
     figure, axes = panels.new("Meta-loss", "meta-step", "loss per inner step", *_WIDE)
-    found = blocks(trained.steps, trained.values)
-    if drawn:
-        axes.fill_between(found.steps, found.low, found.high, color=BLUE, alpha=0.2, linewidth=0)
-        label = "meta-loss" if found.size == 1 else f"meta-loss, mean of {found.size} meta-steps"
-        axes.plot(found.steps, found.mean, color=BLUE, linewidth=1.8, label=label)
-    if len(validated.steps):
-        axes.plot(validated.steps, validated.values, color=VERMILLION, linewidth=0, marker="o",
-                  markersize=4, label="meta-validation, fresh seeds")  # fmt: skip
-    panels.scale_losses(axes, [found.mean, found.low, validated.values])
-    axes.legend()
+    panels.meta_losses(axes, trained, validated)
     caption = (
         "Training loss per inner step, averaged over the particles of a meta-step, theta "
         "perturbed. "
-        + ("The band is the range within each block of meta-steps. " if found.size > 1 else "")
-        + "Meta-validation is the same loss over whole episodes with theta unperturbed."
+        "Meta-validation is the same loss over whole episodes with theta unperturbed."
     )
     return panels.finish(figure, "meta-loss", "Meta-loss over meta-steps", caption)
 
@@ -52,21 +41,19 @@ def diagnostics(run: Run) -> list[Panel]:
 
 
 def comparison(tasks: Mapping[str, Sequence[Row]], lines: Mapping[str, Line]) -> list[Panel]:
-    """Training loss over inner steps, per task, of every optimizer at its best learning rate."""
+    """Training loss over inner steps, per task, of every optimizer at its best learning rate.
+
+    The band of each is the range of its seeds.
+    """
     made = []
     for i, (title, entries) in enumerate(tasks.items()):
-        entries = [entry for entry in entries if len(entry.curve)]
-        if not entries:
+        bands = {entry.optimizer: entry.band for entry in entries if entry.band is not None}
+        if not bands:
             continue
         figure, axes = panels.new(title, "inner step", "training loss")
-        drawn = []
-        for entry in reversed(entries):  # the learned optimizer is first, and on top
-            found = blocks(np.arange(1, len(entry.curve) + 1), entry.curve)
-            means = np.where(found.finite, found.mean, np.nan)
-            panels.curve(axes, found.steps, means, lines[entry.optimizer])
-            drawn.append(means)
-        panels.scale_losses(axes, drawn)
-        names = ", ".join(entry.optimizer for entry in entries)
+        panels.bands(axes, bands, lines)
+        panels.scale_losses(axes, [band.mean for band in bands.values()])
+        names = ", ".join(bands)
         label = f"Training loss over inner steps on {title}: {names}"
         made.append(panels.finish(figure, f"comparison-{i}", label))
     return made

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from launch import workdir
-from meta_train.evaluation import Row
+from meta_train.evaluation import Band, Row
 
 COMPARISON, BUNDLE = "comparison.json", "bundle"
 
@@ -102,8 +102,6 @@ def _record(line: str) -> dict[str, Any] | None:
 
 def _row(value: dict[str, Any]) -> Row:
     rate = number(value.get("learning_rate"))
-    curve = value.get("curve")
-    losses = [number(x) for x in curve] if isinstance(curve, list) else []
     return Row(
         task=str(value.get("task")),
         optimizer=str(value.get("optimizer")),
@@ -111,6 +109,20 @@ def _row(value: dict[str, Any]) -> Row:
         mean_loss=number(value.get("mean_loss")),
         std_error=number(value.get("std_error")),
         final_loss=number(value.get("final_loss")),
-        curve=np.asarray(losses, np.float64),
+        curve=_numbers(value.get("curve")),
         best=bool(value.get("best")),
+        final_valid_loss=number(value.get("final_valid_loss")),
+        band=_band(value.get("band")),
     )
+
+
+def _band(value: Any) -> Band | None:
+    if not isinstance(value, dict):
+        return None
+    band = Band(**{name: _numbers(value.get(name)) for name in Band._fields})
+    return band if len({len(x) for x in band}) == 1 else None
+
+
+def _numbers(value: Any) -> np.ndarray:
+    losses = [number(x) for x in value] if isinstance(value, list) else []
+    return np.asarray(losses, np.float64)

@@ -143,18 +143,21 @@ def _table(by_task: ByTask) -> Table:
     for title, entries in by_task.items():
         lowest_mean = _lowest([entry.mean_loss for entry in entries])
         lowest_final = _lowest([entry.final_loss for entry in entries])
+        lowest_valid = _lowest([entry.final_valid_loss for entry in entries])
         for entry in entries:
             rate = "" if entry.learning_rate is None else f"{entry.learning_rate:.2g}"
             mean = tables.with_error(tables.form(entry.mean_loss), entry.std_error)
             marked = [
                 Cell(mean, entry.mean_loss == lowest_mean),
                 Cell(tables.form(entry.final_loss), entry.final_loss == lowest_final),
+                Cell(tables.form(entry.final_valid_loss), entry.final_valid_loss == lowest_valid),
             ]
             rows.append([*tables.row(title, entry.optimizer, rate), *marked])
-    head = ("task", "optimizer", "learning rate", "mean loss", "final loss")
+    head = ("task", "optimizer", "learning rate", "mean loss", "final loss", "validation")
     caption = (
         "Training loss: mean over all inner steps and seeds with its standard error over seeds, "
-        "and over the last twentieth of the steps. Bold: the lowest on the task."
+        "and over the last twentieth of the steps. Validation loss: after the last step, of the "
+        "average of parameters where an optimizer keeps one. Bold: the lowest on the task."
     )
     return Table(caption, head, rows, texts=2)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from launch import comparison, plots
-from meta_train.evaluation import Row
+from meta_train.evaluation import Band, Row
 
 
 def curve(start, rate, steps=1000):
@@ -14,8 +14,9 @@ def curve(start, rate, steps=1000):
 
 
 def row(task, optimizer, learning_rate, losses, best=True):
-    mean = float(losses.mean())
-    return Row(task, optimizer, learning_rate, mean, float(losses[-1]), 0.001, losses, best)
+    mean, last = float(losses.mean()), float(losses[-1])
+    band = Band(np.arange(1.0, 1001), losses, 0.9 * losses, 1.1 * losses) if best else None
+    return Row(task, optimizer, learning_rate, mean, last, 0.001, losses, best, 2 * last, band)
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def rows():
             row(task, "learned", None, curve(2.3, 0.01 * slow)),
             row(task, "adam", 1e-4, curve(2.3, 0.001), best=False),
             row(task, "adam", 0.01, curve(2.3, 0.008)),
-            row(task, "sgd_momentum", 0.1, curve(2.3, 0.006)),
+            row(task, "schedule_free", 0.1, curve(2.3, 0.006)),
         ]
     return made
 
@@ -72,6 +73,8 @@ def test_file_has_all_rows_and_the_best_curves(rows, tmp_path):
     assert entries[1]["mean_loss"] is None
     assert [entry["curve"] is not None for entry in entries] == [row.best for row in rows]
     np.testing.assert_allclose(entries[0]["curve"], rows[0].curve, rtol=1e-5)
+    assert [entry["band"] is not None for entry in entries] == [row.best for row in rows]
+    np.testing.assert_allclose(entries[0]["band"]["high"], rows[0].band.high, rtol=1e-5)
 
 
 def is_picture(path):
@@ -88,7 +91,8 @@ def test_comparison_plot(rows, tmp_path):
 
 def test_comparison_plot_of_one_task_with_a_diverged_run(rows, tmp_path):
     losses = np.full(1000, np.nan)
-    rows = [rows[0]._replace(curve=losses), *rows[1:4]]
+    band = rows[0].band._replace(mean=losses, low=losses, high=losses)
+    rows = [rows[0]._replace(curve=losses, band=band), *rows[1:4]]
     plots.plot_comparison(rows, {}, tmp_path / "comparison.png")
     assert is_picture(tmp_path / "comparison.png")
 

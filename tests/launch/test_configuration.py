@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from launch import configuration, options, overrides
 from launch.config_kinds import EVALUATE, META_TRAIN
 from launch.errors import UserError
+from meta_train.evaluation.comparison import COMPARED
 
 
 def resolve(spec, *arguments, kind=META_TRAIN):
@@ -74,6 +75,7 @@ def test_packaged_config_says_how_to_run_it(kind, name):
         ("--config.tasks.digits_mlp.batch_size=3", "tasks.digits_mlp.batch_size", 3),
         ("--config.tasks.more.name=quadratic", "tasks.more.name", "quadratic"),
         ("--config.tasks=quadratic", "tasks.quadratic.name", "quadratic"),
+        ("--config.comparison.baselines=lion", "comparison.baselines", ("lion",)),
         ("--config.comparison.held_out=quadratic", "comparison.held_out.quadratic.weight", 1.0),
     ],
 )
@@ -83,6 +85,10 @@ def test_override(override, path, value):
         found = found[name]
     assert found == value
     assert type(found) is type(value)
+
+
+def test_baselines_of_the_config_are_those_of_the_library():
+    assert resolve("base").comparison.baselines == COMPARED
 
 
 @pytest.mark.parametrize("swap", [False, True])

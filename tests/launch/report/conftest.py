@@ -68,24 +68,29 @@ def write_comparison(folder, label):
     """The learned optimizer wins on the trained task and diverges on the other."""
     rng = np.random.default_rng(1)
     entries = []
-    ends = {"learned": (0.05, math.nan), "adam": (0.1, 0.1), "sgd_momentum": (0.3, 0.2)}
+    ends = {"learned": (0.05, math.nan), "adam": (0.1, 0.1), "schedule_free": (0.3, 0.2)}
     for i, task in enumerate((label, "wider")):
         for optimizer, end in ends.items():
             curve = loss_curve(rng, range(100), end[i]).tolist()
             finite = not math.isnan(end[i])
+            curve = curve if finite else [*curve[:1], 2.0, 3.0, *[None] * 97]
+            band = {"steps": list(range(1, 101)), "mean": curve, "low": curve, "high": curve}
             entries.append(
                 {
                     "task": task,
                     "optimizer": optimizer,
                     "learning_rate": None if optimizer == "learned" else 0.01,
-                    "mean_loss": float(np.mean(curve)) if finite else None,
+                    "mean_loss": sum(curve) / 100 if finite else None,
                     "final_loss": end[i] if finite else None,
                     "std_error": 0.001 if finite else None,
-                    "curve": curve if finite else [*curve[:1], 2.0, 3.0, *[None] * 97],
+                    "curve": curve,
                     "best": True,
+                    "final_valid_loss": end[i] if finite else None,
+                    "band": band,
                 }
             )
-            entries.append({**entries[-1], "best": False, "curve": None, "learning_rate": 1.0})
+            tuned = {"best": False, "curve": None, "band": None, "learning_rate": 1.0}
+            entries.append(entries[-1] | tuned)
     (folder / "comparison.json").write_text(json.dumps(entries))
 
 

@@ -42,7 +42,7 @@ def test_verdict_names_what_is_won_and_lost(finished):
 
 def test_best_in_the_table_is_bold(finished):
     bold = re.findall(r'<td class="[^"]*best[^"]*">([^<]*)</td>', finished[1])
-    assert len(bold) == 4  # mean and final loss of two tasks
+    assert len(bold) == 6  # mean, final and validation loss of two tasks
 
 
 def test_the_same_folder_gives_the_same_figures(tmp_path):
@@ -87,8 +87,11 @@ def test_values_that_are_no_numbers(tmp_path):
         line |= {"meta_loss": None, "grad_norm": None, "snr": "many", "diverged": None}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     entries = json.loads((folder / "comparison.json").read_text())
-    for entry in entries:
-        entry |= {"mean_loss": None, "final_loss": None, "std_error": None, "curve": [None] * 5}
+    none = [None] * 5
+    bands = ({"steps": none, "mean": none, "low": none, "high": none}, {"mean": [1.0]}, [2.0], None)
+    for i, entry in enumerate(entries):
+        entry |= {"mean_loss": None, "final_loss": None, "std_error": None, "curve": none}
+        entry |= {"final_valid_loss": "many", "band": bands[i % len(bands)], "best": True}
     (folder / "comparison.json").write_text(json.dumps(entries))
     reading.check(build.make(folder))
 
