@@ -29,6 +29,7 @@ TINY = (
     "--config.meta_validation.every_steps=2",
     "--config.meta_validation.num_seeds=2",
     "--config.comparison.num_seeds=2",
+    "--config.comparison.baselines=schedule_free",
     "--config.devices.count=1",  # runs in this process and in others are compared bit for bit
 )
 """A whole run in seconds, with every part of it."""

@@ -41,7 +41,10 @@ BASE = ("meta-train", "--config=base", "--config.tasks=quadratic")
         (["--config.meta_steps=0"], "config.meta_steps = 0 must be at least 1"),
         (["--config.meta_validation.num_seeds=0"], "config.meta_validation.num_seeds = 0"),
         (["--config.comparison.num_seeds=1"], "at least 2, or 0"),
-        (["--config.comparison.baselines=(adam,lio)"], "comparison.baselines 'lio'; did you mean"),
+        (
+            ["--config.comparison.baselines=('adam', 'lio')"],
+            "comparison.baselines 'lio'; did you mean",
+        ),
         (["--config.comparison.baselines=()"], "config.comparison.baselines is empty"),
         (["--config.comparison.num_steps=0"], "config.comparison.num_steps = 0"),
         (["--config.systems_per_step=2"], "systems_per_step = 2 must be between 1 and the 1"),
