@@ -30,8 +30,9 @@ def get_config() -> ConfigDict:
     config.system = ConfigDict({"name": "lopt"})
 
     config.optimizer = ConfigDict({"name": "mlp"})  # its other fields: sizes, step multipliers, ...
-    # A bundle or the work folder of another run whose theta the first theta takes over, group by
-    # group where both have it in the same shapes: the scalars of an earlier phase, say.
+    # A bundle, by folder or shipped name, or the work folder of another run whose theta the first
+    # theta takes over, group by group where both have it in the same shapes: the scalars of an
+    # earlier phase, say.
     config.init_from = _any(None)
 
     # Tasks by label: {name (the label by default), weight, fields of the task}. The meta-gradient

@@ -1,6 +1,7 @@
 """A learned optimizer in a Flax linen ``TrainState``, on handwritten digits.
 
-    python examples/flax_linen.py runs/digits_mlp_pes/bundle
+    python examples/flax_linen.py                               # with one that comes with lopt
+    python examples/flax_linen.py runs/digits_mlp_pes/bundle    # with one of your own
 
 Flax's own ``TrainState.apply_gradients`` works too, but cannot tell the optimizer the loss, at
 which some learned optimizers look. That of the ``TrainState`` below can.
@@ -41,20 +42,21 @@ class Classifier(nn.Module):
         return nn.Dense(10)(nn.relu(nn.Dense(32)(images)))
 
 
+def loss_of(params, apply_fn, images, labels):
+    """Mean cross entropy of a batch."""
+    logits = apply_fn({"params": params}, images)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
 @jax.jit
 def step(state, images, labels):
     """The state after one batch, and the batch's loss."""
-
-    def loss_of(params):
-        logits = state.apply_fn({"params": params}, images)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    loss, grads = jax.value_and_grad(loss_of)(state.params)
+    loss, grads = jax.value_and_grad(loss_of)(state.params, state.apply_fn, images, labels)
     return state.apply_gradients(grads=grads, value=loss), loss
 
 
-def main(bundle):
-    """Train, and print the loss."""
+def main(bundle="general"):
+    """Train with a bundle that comes with lopt, or that of a folder, and print the loss."""
     images, labels = load_digits(return_X_y=True)
     images, labels = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
     model = Classifier()
@@ -69,9 +71,12 @@ def main(bundle):
         state, loss = step(state, images[rows], labels[rows])
         if i % 50 == 0:
             print(f"step {i}  loss {loss:.4f}")
+    # A schedule-free optimizer keeps an average of the parameters, which is what to judge and use.
+    params = lopt.evaluation_params(state.opt_state, state.params)
+    print(f"trained  loss {loss_of(params, state.apply_fn, images, labels):.4f}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) > 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    main(*sys.argv[1:])

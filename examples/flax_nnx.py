@@ -1,6 +1,7 @@
 """A learned optimizer in Flax NNX, on handwritten digits.
 
-python examples/flax_nnx.py runs/digits_mlp_pes/bundle
+python examples/flax_nnx.py                               # with one that comes with lopt
+python examples/flax_nnx.py runs/digits_mlp_pes/bundle    # with one of your own
 """
 
 import sys
@@ -44,8 +45,8 @@ def step(model, optimizer, images, labels):
     return loss
 
 
-def main(bundle):
-    """Train, and print the loss."""
+def main(bundle="general"):
+    """Train with a bundle that comes with lopt, or that of a folder, and print the loss."""
     images, labels = load_digits(return_X_y=True)
     images, labels = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
     model = Classifier(nnx.Rngs(0))
@@ -56,9 +57,13 @@ def main(bundle):
         loss = step(model, optimizer, images[rows], labels[rows])
         if i % 50 == 0:
             print(f"step {i}  loss {loss:.4f}")
+    # A schedule-free optimizer keeps an average of the parameters, which is what to judge and use.
+    params, state = nnx.as_pure((nnx.state(model, nnx.Param), optimizer.opt_state))
+    nnx.update(model, lopt.evaluation_params(state, params))
+    print(f"trained  loss {loss_of(model, images, labels):.4f}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) > 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    main(*sys.argv[1:])

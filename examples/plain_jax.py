@@ -1,6 +1,7 @@
 """A learned optimizer in a plain JAX loop, on handwritten digits.
 
-python examples/plain_jax.py runs/digits_mlp_pes/bundle
+python examples/plain_jax.py                               # with one that comes with lopt
+python examples/plain_jax.py runs/digits_mlp_pes/bundle    # with one of your own
 """
 
 import sys
@@ -32,8 +33,8 @@ def loss_of(params, images, labels):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def main(bundle):
-    """Train, and print the loss."""
+def main(bundle="general"):
+    """Train with a bundle that comes with lopt, or that of a folder, and print the loss."""
     images, labels = load_digits(return_X_y=True)
     images, labels = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
     optimizer = lopt.load(bundle, num_steps=NUM_STEPS)  # the only line about learned optimizers
@@ -52,9 +53,12 @@ def main(bundle):
         params, state, loss = step(jax.random.fold_in(jax.random.key(1), i), params, state)
         if i % 50 == 0:
             print(f"step {i}  loss {loss:.4f}")
+    # A schedule-free optimizer keeps an average of the parameters, which is what to judge and use.
+    params = lopt.evaluation_params(state, params)
+    print(f"trained  loss {loss_of(params, images, labels):.4f}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) > 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    main(*sys.argv[1:])

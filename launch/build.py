@@ -121,8 +121,8 @@ def check_numbers(config: Config) -> None:
             raise errors.unknown("config.comparison.baselines", name, BASELINES)
     if config.init_from is not None and not isinstance(config.init_from, str):
         raise errors.UserError(
-            f"config.init_from = {config.init_from!r} must be the path of a bundle or of a work "
-            "folder, or None"
+            f"config.init_from = {config.init_from!r} must be a bundle's path or name, the path "
+            "of a work folder, or None"
         )
     if config.objective.unit not in (None, "first_theta"):
         raise errors.UserError(

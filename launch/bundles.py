@@ -1,5 +1,6 @@
-"""Saving a meta-trained optimizer with a card that says where it comes from and how it fared."""
+"""Finding bundles, and saving them with a card: where an optimizer comes from, how it fared."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,14 +9,49 @@ import jax
 import numpy as np
 
 import lopt
-from launch import comparison, configuration
+from launch import comparison, configuration, errors
 from launch.workdir import write_json
+from lopt import shipped
 from lopt.card_limits import LEARNED
 from meta_train.evaluation import Row, verdict
 from meta_train.evaluation.verdict import Loss
 
+BUNDLE = "bundle"
+"""Where a run keeps its bundle, in its work folder."""
 _PRIVATE = ("data_dir",)
 """Fields of the config that are about a machine, and left out of the card."""
+
+
+def locate(given: str) -> Path:
+    """The folder that a word of the command line means, see ``lopt.shipped.find``.
+
+    Raises:
+        UserError: it is neither a folder nor the name of a shipped bundle.
+    """
+    try:
+        folder = shipped.find(os.path.expanduser(given))
+    except ValueError as error:
+        raise errors.UserError(str(error)) from error
+    if not folder.is_dir():
+        raise errors.UserError(f"{folder} is not a folder")
+    return folder
+
+
+def load(given: str) -> tuple[Path, lopt.Bundle]:
+    """A bundle and its folder; of a work folder, the one in it.
+
+    Args:
+        given: as for ``locate``.
+
+    Raises:
+        UserError: there is no bundle, or it is damaged.
+    """
+    folder = locate(given)
+    folder = folder / BUNDLE if (folder / BUNDLE).is_dir() else folder
+    try:
+        return folder, lopt.load_bundle(folder)
+    except ValueError as error:
+        raise errors.UserError(str(error)) from error
 
 
 def save(

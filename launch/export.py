@@ -17,22 +17,24 @@ from launch import bundles, configuration, errors, options, user_code, workdir
 from launch.build import make_named
 from launch.configuration import Config
 from launch.construct import plain
-from lopt import bundle_config
+from lopt import bundle_config, bundle_files
 from lopt.bundle import check_target
 from meta_train.evaluation import Row
 
 HELP = """
-usage: lopt export WORKDIR OUT [--step=N] [--evaluation=DIR] [--title=TEXT] [--description=TEXT]
-                   [--license=SPDX]
+usage: lopt export WORKDIR|BUNDLE OUT [--step=N] [--evaluation=DIR] [--title=TEXT]
+                   [--description=TEXT] [--command=TEXT] [--license=SPDX]
 
 Writes the learned optimizer of a run, finished or not, into a new folder: theta.safetensors,
 config.json and a model card (README.md) that is filled from the run. `lopt.load(OUT)` makes an
-Optax optimizer of it.
+Optax optimizer of it. A bundle, which may be one that comes with lopt (`lopt list bundles`), is
+written again, with what the flags change in its card.
 
   --step=N          the checkpoint after meta-step N (`lopt inspect WORKDIR` lists them); by
                     default the newest whole one, or with --evaluation the one that was evaluated
   --evaluation=DIR  folder of `lopt evaluate` for this optimizer alone; its results go into the card
   --title, --description   first lines of the card
+  --command         a line of the card: the command that makes this optimizer again
   --license         of the weights, an SPDX expression such as Apache-2.0 (default) or CC-BY-4.0
 
 example: lopt export runs/digits my_optimizer --title="Digits optimizer"
@@ -40,7 +42,7 @@ example: lopt export runs/digits my_optimizer --title="Digits optimizer"
 
 COMPARISON = "comparison.json"
 SUMMARY = "summary.json"
-_GIVEN = ("title", "description", "license")
+_GIVEN = ("title", "description", "command", "license")
 """Entries of the card that have a flag."""
 
 
@@ -67,15 +69,18 @@ def run(arguments: Sequence[str]) -> int:
         raise errors.UserError(
             f"{missing} is missing; for instance `lopt export runs/digits my_optimizer`"
         )
-    folder, out = (Path(word).expanduser() for word in words)
-    if not folder.is_dir():
-        raise errors.UserError(f"work folder {folder} does not exist")
+    folder, out = bundles.locate(words[0]), Path(words[1]).expanduser()
     given = {name: str(values[name].value) for name in _GIVEN if values[name].present}
     if "license" in given:
         given["license"] = _spdx(given["license"])
     try:
         check_target(out)
-        export(folder, out, values["step"].value, values["evaluation"].value, given)
+        if (folder / bundle_files.WEIGHTS).exists():
+            if values["step"].present:
+                raise errors.UserError(f"{folder} is a bundle: it has no checkpoints, so no --step")
+            rewrite(folder, out, values["evaluation"].value, given)
+        else:
+            export(folder, out, values["step"].value, values["evaluation"].value, given)
     except ValueError as error:
         raise errors.UserError(str(error)) from error
     except OSError as error:
@@ -88,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
 def export(
     folder: Path, out: Path, step: int | None, evaluation: str | None, given: Mapping[str, Any]
 ) -> None:
-    """Write the bundle.
+    """Write the bundle of a run.
 
     Args:
         folder: work folder of a run.
@@ -96,7 +101,7 @@ def export(
         step: meta-step of the checkpoint; None takes the newest whole one, or the one that was
             evaluated.
         evaluation: folder of an evaluation of this optimizer.
-        given: title, description and license, where they are to be others.
+        given: title, description, command and license, where they are to be others.
 
     Raises:
         UserError: there is no such checkpoint, it is damaged or not of a learned optimizer, or the
@@ -118,6 +123,28 @@ def export(
     name, wanted = source.config.optimizer.name, source.config.meta_steps
     print(f"{out}: {name} after meta-step {meta_step} of {wanted}")
     _point_to_best(folder, source)
+
+
+def rewrite(folder: Path, out: Path, evaluation: str | None, given: Mapping[str, Any]) -> None:
+    """Write a bundle again, with another card.
+
+    Args:
+        folder: of the bundle.
+        out: folder to write.
+        evaluation: see ``export``, like ``given`` and what is raised.
+        given: see ``export``.
+    """
+    optimizer, theta, card = lopt.load_bundle(folder)
+    if evaluation is not None:
+        theta_sha256, rows, more = _evaluation(Path(evaluation).expanduser())
+        if theta_sha256 != bundle_config.theta_sha256(jax.tree.leaves(theta)):
+            raise errors.UserError(
+                f"--evaluation is of another theta (SHA-256 {theta_sha256}) than {folder} holds; "
+                "evaluate what is to be exported"
+            )
+        card = {**card, "evaluation": rows, **more}
+    lopt.save(out, optimizer, theta, card={**card, **given})
+    print(f"{out}: the optimizer of {folder}")
 
 
 def find(folder: Path, step: int | None, theta_sha256: str | None = None) -> Source:

@@ -1,15 +1,12 @@
 """The theta that a run starts from, and what its meta-losses are measured in."""
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-import lopt
-from launch import errors
+from launch import bundles, errors
 from launch.build import Experiment
 from launch.configuration import Config
 from meta_train import LoptSystem, evaluation
@@ -29,7 +26,10 @@ def find(experiment: Experiment, config: Config, key: jax.Array) -> Any:
     theta = jax.jit(experiment.systems[0].init_theta)(jax.random.split(key, 3)[0])
     if config.init_from is None:
         return theta
-    given = _load(Path(config.init_from).expanduser())
+    try:
+        given = bundles.load(config.init_from)[1].theta
+    except errors.UserError as error:
+        raise errors.UserError(f"config.init_from={config.init_from}: {error}") from error
     taken = [name for name in theta if name in given and _fits(theta[name], given[name])]
     if not taken:
         raise errors.UserError(
@@ -89,14 +89,6 @@ def _scaled(
         dataclasses.replace(system, unit=np.float32(unit))
         for system, unit in zip(systems, units, strict=True)
     )
-
-
-def _load(folder: Path) -> Mapping[str, Any]:
-    bundle = folder / "bundle" if (folder / "bundle").is_dir() else folder
-    try:
-        return lopt.load_bundle(bundle).theta
-    except (OSError, ValueError) as error:
-        raise errors.UserError(f"config.init_from={folder}: {error}") from error
 
 
 def _fits(own: Any, given: Any) -> bool:

@@ -1,4 +1,4 @@
-"""``lopt inspect``: what a work folder holds, and whether it is whole."""
+"""``lopt inspect``: what a work folder or a bundle holds, and whether it is whole."""
 
 import json
 from collections.abc import Sequence
@@ -10,18 +10,22 @@ from absl import flags
 from launch import errors, options, workdir
 
 HELP = """
-usage: lopt inspect WORKDIR [--json]
+usage: lopt inspect WORKDIR|BUNDLE [--json]
 
 Lists the checkpoints of a run, reads every one of their files and compares it with its checksum.
+Of a bundle, which may be one that comes with lopt (`lopt list bundles`): what it is.
 
   --json    one JSON object: steps, latest_step (the newest that is whole), damaged, theta_sha256
             (of latest_step: over the float32 bytes of theta's leaves in flattened order), details
-            of every step, meta_steps done and wanted, meta_loss, versions and config
+            of every step, meta_steps done and wanted, meta_loss, versions and config; of a bundle
+            its folder, optimizer, theta_sha256 and card
 
 example: lopt inspect runs/digits
 """
 
 _THETA = "meta_state/theta"
+_CARD = ("title", "description", "horizon", "command", "license")
+"""What of a bundle's card is printed."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -31,15 +35,40 @@ def run(arguments: Sequence[str]) -> int:
     words = options.parse(arguments, values, positional=("WORKDIR",))
     if not words:
         raise errors.UserError("WORKDIR is missing; for instance `lopt inspect runs/digits`")
-    folder = Path(words[0]).expanduser()
-    if not folder.is_dir():
-        raise errors.UserError(f"work folder {folder} does not exist")
-    report = inspect(folder)
+    from launch import bundles
+    from lopt.bundle_files import WEIGHTS
+
+    folder = bundles.locate(words[0])
+    is_bundle = (folder / WEIGHTS).exists()
+    report = inspect_bundle(folder) if is_bundle else inspect(folder)
     if values["json"].value:
         print(json.dumps(report, indent=2))
+    elif is_bundle:
+        print(f"{folder}: {report['optimizer']}\ntheta sha256 {report['theta_sha256']}")
+        print("\n".join(f"{name}: {report['card'].get(name)}" for name in _CARD))
     else:
         _print(folder, report)
     return errors.DONE
+
+
+def inspect_bundle(folder: Path) -> dict[str, Any]:
+    """What ``--json`` prints of a bundle.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    import jax
+
+    from launch import bundles
+    from lopt.bundle_config import theta_sha256
+
+    _, bundle = bundles.load(str(folder))
+    return {
+        "bundle": str(folder),
+        "optimizer": repr(bundle.optimizer),
+        "theta_sha256": theta_sha256(jax.tree.leaves(bundle.theta)),
+        "card": bundle.card,
+    }
 
 
 def inspect(folder: Path) -> dict[str, Any]:

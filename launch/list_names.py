@@ -3,18 +3,20 @@
 import ast
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
 from launch import errors, options
 
 HELP = """
-usage: lopt list [optimizers|tasks|estimators|baselines|configs]
+usage: lopt list [bundles|optimizers|tasks|estimators|baselines|configs]
 
-Show every name that a config can hold, with one line about each. Without an argument: all kinds.
+Show every name that a config or a command can hold, with one line about each. Without an argument:
+all kinds. Bundles are meta-trained optimizers that come with lopt, for `lopt.load(NAME)`.
 """
 
-KINDS = ("optimizers", "tasks", "estimators", "baselines", "configs")
+KINDS = ("bundles", "optimizers", "tasks", "estimators", "baselines", "configs")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -40,6 +42,10 @@ def rows(kind: str) -> dict[str, str]:
     Args:
         kind: one of ``KINDS``.
     """
+    if kind == "bundles":
+        from lopt import shipped
+
+        return {name: _bundle_summary(shipped.FOLDER / name) for name in shipped.names()}
     if kind == "configs":
         from launch import config_kinds, configuration
 
@@ -76,6 +82,16 @@ def _summary(entry: object) -> str:
         entry = entry.func
     summary = _first_line(entry.__doc__)
     return f"{summary} ({bound})" if bound else summary
+
+
+def _bundle_summary(folder: Path) -> str:
+    import lopt
+
+    optimizer, _, card = lopt.load_bundle(folder)
+    rule = next(name for name, kind in lopt.LOPTS.items() if kind is type(optimizer))
+    tasks = len(card["meta_training"]["tasks"])
+    facts = f"{rule}, {tasks} meta-training tasks, up to {card['horizon']:,} steps"
+    return f"{card['title']} ({facts})"
 
 
 def _config_summary(path) -> str:

@@ -1,6 +1,7 @@
 """Learned optimizers: rules with meta-parameters that become ordinary Optax optimizers.
 
-optimizer = lopt.load("my_bundle")                       # a meta-trained one, or
+optimizer = lopt.load("general", num_steps=1000)         # the one that comes with lopt, or
+optimizer = lopt.load("my_bundle", num_steps=1000)       # from a folder, or
 rule = lopt.LOPTS["mlp"]()                               # one to meta-train
 optimizer = rule.bind(rule.init(jax.random.key(0)))
 updates, state = optimizer.update(grads, state, params)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lopt import bundle_config, bundle_files
+from lopt import bundle_config, bundle_files, shipped
 from lopt import card as model_card
 from lopt.base import LearnedOptimizer, Theta
 from lopt.bundle_config import listing
@@ -105,7 +105,9 @@ def load(
     ``lopt.bundle_files`` allow.
 
     Args:
-        path: folder written by ``save``.
+        path: folder written by ``save``, or the name of a bundle that comes with lopt, such as
+            "general" (``lopt list bundles``). A bundle in a folder of that name in the current
+            directory comes first; "./general" and a ``Path`` always mean a folder.
         num_steps: horizon T of the training to come, in inner steps; by default the horizon in the
             bundle.
         learning_rate_multiplier: see ``lopt.with_options``, like the two below.
@@ -113,8 +115,8 @@ def load(
         weight_decay_mask: where it applies.
 
     Raises:
-        ValueError: if the bundle is incomplete, damaged, oversized or of another format, or an
-            argument is out of range; the message says which.
+        ValueError: if there is no such bundle, it is incomplete, damaged, oversized or of another
+            format, or an argument is out of range; the message says which.
 
     Warns:
         HorizonWarning: ``num_steps`` is far beyond the horizon that the optimizer was meta-trained
@@ -143,10 +145,9 @@ def load(
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Load a bundle's optimizer, meta-parameters and card; raises like ``load``."""
-    path = Path(path)
-    return _parse(
-        {name: bundle_files.read_file(path, name, _LIMITS[name]) for name in _LIMITS}, path
-    )
+    folder = shipped.find(path)
+    files = {name: bundle_files.read_file(folder, name, _LIMITS[name]) for name in _LIMITS}
+    return _parse(files, folder)
 
 
 def check_target(path: Path) -> None:

@@ -63,6 +63,17 @@ def test_lopt_is_imported_from_the_wheel(installed, foreign_folder):
     assert Path(shown.strip()).is_relative_to(installed.parent)
 
 
+def test_bundles_are_in_the_wheel(installed, foreign_folder):
+    shown = run(installed / "lopt", "list", "bundles", cwd=foreign_folder)
+    folders = [file.parent.name for file in (ROOT / "lopt" / "bundles").glob("*/README.md")]
+    assert [line.split()[0] for line in shown.splitlines()] == sorted(folders)
+    listing = "print(*(file.relative_to(FOLDER) for file in FOLDER.glob('*/*')))"
+    program = f"from lopt.shipped import FOLDER; {listing}"
+    found = run(installed / "python", "-c", program, cwd=foreign_folder).split()
+    files = ("theta.safetensors", "config.json", "README.md")
+    assert sorted(found) == sorted(f"{folder}/{file}" for folder in folders for file in files)
+
+
 def test_the_command_meta_trains(installed, foreign_folder, tmp_path_factory):
     run(
         installed / "lopt", "meta-train", "--config=digits_mlp_pes", "--workdir=run",

@@ -12,8 +12,9 @@ usage: lopt evaluate [BUNDLE ...] --config=held_out --workdir=DIR [--config.FIEL
 
 Trains every task of a suite with learned optimizers and with tuned baselines, from several seeds.
 
-  BUNDLE                 a folder that lopt.save or a run has written, or a run's work folder;
-                         several are judged side by side, none judges the baselines alone
+  BUNDLE                 a folder that lopt.save or a run has written, a run's work folder, or the
+                         name of one that comes with lopt (`lopt list bundles`); several are judged
+                         side by side, none judges the baselines alone
   --config=CONFIG        held_out, the packaged suite; a .py file with get_config(), which may hold
                          only what it changes; or a config.json that an evaluation has written
   --config.FIELD=VALUE   change one field: --config.num_seeds=10 --config.tasks=digits_conv,wine_mlp
@@ -30,7 +31,7 @@ A task that an optimizer was meta-trained on is refused; --config.tasks.LABEL.he
 it as a meta-training task. Ctrl-C or SIGTERM: the command ends with status 75; run it again to go
 on. Other statuses: 0 done, 2 your mistake, 1 a failure.
 
-example: lopt evaluate runs/digits --config=held_out --workdir=runs/digits/held_out
+example: lopt evaluate general runs/digits --config=held_out --workdir=runs/held_out
 """
 
 

@@ -12,14 +12,12 @@ import numpy as np
 import optax
 
 import lopt
-from launch import errors
+from launch import bundles, errors
 from launch.construct import check_fields
 from lopt import bundle_config
 from meta_train.evaluation import BASELINES, Baseline, Range
 from meta_train.evaluation.baselines import LEARNING_RATE
 
-_BUNDLE = "bundle"
-"""Where a run keeps its bundle, in its work folder."""
 _RATE = {LEARNING_RATE: Range(1e-4, 1.0, 1e-3)}
 """What is tuned of an optimizer that is not in the registry."""
 
@@ -51,7 +49,7 @@ def load_bundles(paths: Sequence[str], taken: Iterable[str] = ()) -> list[Optimi
     """Load bundles, or the bundles in work folders; each gets the name of its folder.
 
     Args:
-        paths: folders.
+        paths: folders, or names of shipped bundles.
         taken: names that are not free any more.
 
     Raises:
@@ -60,18 +58,12 @@ def load_bundles(paths: Sequence[str], taken: Iterable[str] = ()) -> list[Optimi
     found: list[Optimizer] = []
     names = set(taken)
     for given in paths:
-        path = Path(given).expanduser()
-        if not path.exists():
-            raise errors.UserError(f"bundle {given} does not exist")
-        name = path.resolve().parent.name if path.resolve().name == _BUNDLE else path.resolve().name
-        path = path / _BUNDLE if (path / _BUNDLE).is_dir() else path
-        try:
-            bundle = lopt.load_bundle(path)
-        except ValueError as error:
-            raise errors.UserError(str(error)) from error
+        folder, bundle = bundles.load(given)
+        path = folder.resolve()
+        name = path.parent.name if path.name == bundles.BUNDLE else path.name
         name = _unused(name, names)
         names.add(name)
-        found.append(_learned(name, bundle, path.resolve()))
+        found.append(_learned(name, bundle, path))
     return found
 
 

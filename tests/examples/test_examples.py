@@ -23,6 +23,11 @@ def assert_learns(printed):
     assert losses[-1] < 0.3, losses
 
 
+def run_example(name):
+    with jax.numpy_rank_promotion("allow"):  # JAX's default, which users have
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -30,11 +35,25 @@ def assert_learns(printed):
         for name in JAX_EXAMPLES
     ],
 )
-def test_jax_example(name, tmp_path, monkeypatch, capsys):
+def test_jax_example(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name])
+    run_example(name)
+    printed = capsys.readouterr().out
+    assert_learns(printed)
+    assert float(printed.split()[-1]) < 0.1  # the average, on all images
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "plain_jax" else pytest.mark.slow)
+        for name in JAX_EXAMPLES
+    ],
+)
+def test_jax_example_with_a_folder(name, tmp_path, monkeypatch, capsys):
     bundle = descending_bundle(tmp_path / "bundle", "mlp")
     monkeypatch.setattr(sys, "argv", [name, str(bundle)])
-    with jax.numpy_rank_promotion("allow"):  # JAX's default, which users have
-        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    run_example(name)
     assert_learns(capsys.readouterr().out)
 
 
@@ -57,7 +76,7 @@ def test_torch_example_without_jax(tmp_path):
 
 
 @pytest.mark.parametrize("name", JAX_EXAMPLES)
-def test_example_without_a_bundle_says_how(name, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [name])
+def test_example_with_too_much_says_how(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [name, "one", "two"])
     with pytest.raises(SystemExit, match=rf"python examples/{name}\.py"):
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")

@@ -29,7 +29,7 @@ from tests.launch.evaluate.conftest import SMALL
         (["--config.workers=0"], "config.workers = 0 must be at least 1"),
         (["--config.meta_steps=3"], "config has no field 'meta_steps'"),
         (["--config.imports=nowhere.py"], "nowhere.py does not exist"),
-        (["nowhere"], "bundle nowhere does not exist"),
+        (["nowhere"], "'nowhere' does not exist"),
         (["tests"], "not a bundle"),
     ],
 )

@@ -1,0 +1,35 @@
+"""Bundles that come with the package, which have names: folders of ``lopt/bundles``."""
+
+import os
+from pathlib import Path
+
+from lopt.bundle_files import CONFIG
+
+FOLDER = Path(__file__).with_name("bundles")
+
+
+def names() -> list[str]:
+    """The names, sorted."""
+    return sorted(file.parent.name for file in FOLDER.glob(f"*/{CONFIG}"))
+
+
+def find(path: str | os.PathLike[str]) -> Path:
+    """The folder of what may be a name.
+
+    Args:
+        path: a folder; or, as a plain ``str``, a shipped name. A bundle or work folder of that
+            name in the current directory comes first, so that a release that ships another name
+            changes no program; "./NAME" and a ``Path`` are never taken for a name.
+
+    Raises:
+        ValueError: a ``str`` that is neither.
+    """
+    if isinstance(path, str) and not os.path.isfile(os.path.join(path, CONFIG)):
+        if path in names():
+            return FOLDER / path
+        if not os.path.exists(path):
+            raise ValueError(
+                f"{path!r} does not exist, and is not the name of a bundle that comes with lopt "
+                f"either; those are {', '.join(names())}."
+            )
+    return Path(path)
