@@ -1,13 +1,14 @@
 """A learned optimizer in PyTorch, on handwritten digits; JAX is not needed.
 
-    lopt meta-train --config=digits_mlp_pes --config.optimizer.name=mlp --workdir=runs/digits_mlp
-    python examples/pytorch_digits.py runs/digits_mlp/bundle
+    python examples/pytorch_digits.py                # with one that comes with lopt
+    python examples/pytorch_digits.py my_optimizer   # with one of your own
 
-The bundle is one of `mlp` or `adafac_mlp`. Needs torch, safetensors and scikit-learn, and
-torch_optimizer.py beside this file.
+Needs torch, safetensors and scikit-learn, and torch_optimizer.py beside this file, which says which
+rules it reads.
 """
 
 import sys
+from pathlib import Path
 
 import torch
 from sklearn.datasets import load_digits
@@ -15,26 +16,30 @@ from torch_optimizer import LearnedOptimizer
 
 NUM_STEPS = 200
 BATCH_SIZE = 64
+GENERAL = Path(__file__).resolve().parents[1] / "lopt" / "bundles" / "general"
 
 
-def main(bundle):
-    """Train, and print the loss."""
+def main(bundle=GENERAL):
+    """Train with the bundle in a folder, and print the loss."""
     images, labels = load_digits(return_X_y=True)
     images, labels = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
-    optimizer = LearnedOptimizer(model.parameters(), bundle)
+    optimizer = LearnedOptimizer(model.parameters(), bundle, num_steps=NUM_STEPS)
     for i in range(NUM_STEPS + 1):
         rows = torch.randint(len(images), (BATCH_SIZE,))
         loss = torch.nn.functional.cross_entropy(model(images[rows]), labels[rows])
         optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        optimizer.step(value=loss)
         if i % 50 == 0:
             print(f"step {i}  loss {loss:.4f}")
+    with optimizer.evaluation():  # with the average that a schedule-free optimizer keeps
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+    print(f"trained  loss {loss:.4f}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) > 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,20 +1,28 @@
-"""Bundles of lopt as PyTorch optimizers: the rules ``mlp`` and ``adafac_mlp``, without JAX.
+"""Bundles of lopt as PyTorch optimizers, without JAX.
 
-    optimizer = LearnedOptimizer(model.parameters(), "my_optimizer")
+    optimizer = LearnedOptimizer(model.parameters(), "my_optimizer", num_steps=1000)
+    ...
+    with optimizer.evaluation():  # of a schedule-free rule: with the average of the parameters
+        torch.save(model.state_dict(), "model.pt")
 
-Copy this file into your project. The steps are those of ``lopt.load`` up to rounding
-(tests/examples/test_torch_optimizer.py); ``lopt/mlp.py`` and ``lopt/accumulators.py`` say where
-the rules come from.
+Reads the rules ``mlp``, ``adafac_mlp``, and ``schedule_free_mlp`` without its network, which that
+of "general" is (``lopt export general my_optimizer``). Copy this file into your project. The steps
+are those of ``lopt.load`` up to rounding (tests/examples/test_torch_optimizer.py); ``lopt/mlp.py``,
+``lopt/accumulators.py`` and ``lopt/schedule_free_mlp.py`` say where the rules come from.
 """
 
+import contextlib
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import torch
 from safetensors.torch import load
 
 TIMESCALES = (1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5)
+SCALARS = {"beta": 0, "step_size": 13, "warmup_steps": 0, "weight_decay": 0, "weight_power": 0}
+"""Numbers in every meta-parameter of ``ScheduleFree``; 0 of a scalar."""
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -23,42 +31,73 @@ class LearnedOptimizer(torch.optim.Optimizer):
     Args:
         params: parameters, or groups of them, of floating point.
         bundle: folder that ``lopt export`` or ``lopt.save`` has written.
+        num_steps: of the training to come; by default the horizon in the bundle. ``mlp`` and
+            ``adafac_mlp`` do not look at it.
 
     Raises:
         ValueError: the folder holds no bundle, a damaged one, or one of another rule.
     """
 
-    def __init__(self, params, bundle):
-        rule, self.fields, self.theta = read_bundle(Path(bundle))
-        self.init_averages, self.features, self.square_scale = RULES[rule]
+    def __init__(self, params, bundle, num_steps=None):
+        name, fields, theta, horizon = read_bundle(Path(bundle))
+        self.rule = RULES[name](fields, theta, horizon if num_steps is None else num_steps)
         super().__init__(params, {})
 
     @torch.no_grad()
-    def step(self, closure=None):
-        """Take one step; returns the loss if there is a closure that computes it."""
+    def step(self, closure=None, value=None):
+        """Take one step; returns the loss if there is a closure that computes it.
+
+        ``value`` is the training loss, at which some rules look; by default that of the closure.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        value = loss if value is None else value
+        value = None if value is None else float(value)
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None and param.numel():
-                    self._move(param)
+                    state, grad = self.state[param], param.grad.float()
+                    if not state:
+                        state.update(step=0, **self.rule.init(grad))
+                    move = self.rule.step(grad, param.float(), state, value)
+                    param.add_(move.to(param.dtype))
+                    state["step"] += 1
         return loss
 
-    def _move(self, param):
-        """Add the step: -d exp(exp_mult a) step_mult, with (d, a) = MLP(features, time)."""
-        theta = {name: x.to(param.device) for name, x in self.theta.items()}
-        state, grad = self.state[param], param.grad.float()
-        if not state:
-            state["step"] = 0
-            state.update(self.init_averages(grad))
-        features = self.features(theta, grad, param.float(), state)
+    @contextlib.contextmanager
+    def evaluation(self):
+        """Within this context the parameters are those to validate, test and deploy.
+
+        They are the average that ``schedule_free_mlp`` keeps; other rules keep none.
+        """
+        kept = {param: param.detach().clone() for param, x in self.state.items() if "lead" in x}
+        with torch.no_grad():
+            for param in kept:
+                param.copy_(param.float() - self.state[param]["lead"])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for param, trained in kept.items():
+                    param.copy_(trained)
+
+
+class MLP:
+    """The rules ``mlp`` and ``adafac_mlp``: a network for every parameter."""
+
+    def __init__(self, fields, theta, num_steps):
+        self.fields, self.theta = fields, theta
+
+    def step(self, grad, param, state, value):
+        """The step: -d exp(exp_mult a) step_mult, with (d, a) = MLP(features, time)."""
+        theta = {name: x.to(grad.device) for name, x in self.theta.items()}
+        features = self.features(theta, grad, param, state)
         inputs = torch.cat([x.expand(len(x), *grad.shape).reshape(len(x), -1) for x in features])
         direction, magnitude = self._apply_net(theta, inputs, state["step"])
         size = torch.exp(magnitude * self.fields["exp_mult"]) * self.fields["step_mult"]
-        param.add_((-direction * size).reshape(param.shape).to(param.dtype))
-        state["step"] += 1
+        return (-direction * size).reshape(grad.shape)
 
     def _apply_net(self, theta, inputs, step):
         """The network once per parameter: inputs [features, parameters] to outputs [2, ...].
@@ -78,8 +117,181 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return units
 
 
+class PlainMLP(MLP):
+    """``mlp``: eight features of every parameter, with six momenta."""
+
+    square_scale = 2.0**-32  # squares of features stay finite
+
+    def init(self, grad):
+        """First averages."""
+        return {"momenta": grad.new_zeros(6, *grad.shape)}
+
+    def features(self, theta, grad, param, state):
+        """Arrays [k, ...] that broadcast to the parameter's shape."""
+        decays = torch.tensor((0.1, 0.5, 0.9, 0.99, 0.999, 0.9999), dtype=torch.float64)
+        move_averages(state["momenta"], grad, (1 - decays).to(grad))
+        return [grad[None], param[None], state["momenta"]]
+
+
+class AdafacMLP(MLP):
+    """``adafac_mlp``: 28 features, with momenta, second moments, and those of rows and columns."""
+
+    square_scale = 1.0
+
+    def init(self, grad):
+        """First averages."""
+        row = [1 if axis == factored_axes(grad)[0] else n for axis, n in enumerate(grad.shape)]
+        col = [1 if axis == factored_axes(grad)[1] else n for axis, n in enumerate(grad.shape)]
+        return {
+            "momenta": grad.new_zeros(3, *grad.shape),
+            "second": grad.new_zeros(1, *grad.shape),
+            "row": grad.new_zeros(3, *row),
+            "col": grad.new_zeros(3, *col),
+        }
+
+    def features(self, theta, grad, param, state):
+        """Arrays [k, ...] that broadcast to the parameter's shape."""
+
+        def rates(decays, name):
+            decays = torch.tensor(decays, dtype=torch.float64)
+            return (1 - decays).to(grad) * torch.exp(10 * theta[name])
+
+        factored_rates = rates((0.9, 0.99, 0.999), "adafactor_decays").clamp(max=1)
+        square, (longest, second_longest) = grad.square(), factored_axes(grad)
+        momenta, second, row, col = (state[name] for name in ("momenta", "second", "row", "col"))
+        move_averages(momenta, grad, rates((0.9, 0.99, 0.999), "momentum_decays"))
+        move_averages(second, square, rates((0.999,), "rms_decays").clamp(max=1))
+        if longest is None:
+            move_averages(row, square + 1e-30, factored_rates)
+            col = row
+            by_gradient, by_momentum = safe_rsqrt(row + 1e-9), (row + 1e-6).rsqrt()
+        else:
+            move_averages(row, square.mean(longest, keepdim=True) + 1e-30, factored_rates)
+            move_averages(col, square.mean(second_longest, keepdim=True) + 1e-30, factored_rates)
+            mean = row.mean(1 + second_longest, keepdim=True)
+            by_gradient = by_momentum = safe_rsqrt(row / (mean + 1e-9)) * safe_rsqrt(col)
+        rsqrt = (second + 1e-6).rsqrt()
+        return [
+            grad[None], param[None], momenta, second, momenta * rsqrt, rsqrt, grad * by_gradient,
+            row, col, (row + 1e-8).rsqrt(), (col + 1e-8).rsqrt(), momenta * by_momentum,
+        ]  # fmt: skip
+
+
+class ScheduleFree:
+    """``schedule_free_mlp`` without its network: schedule-free Adam with learned step sizes.
+
+    Weights are laid out as PyTorch's layers have them, [outputs, inputs, ...]; JAX's have the
+    outputs last.
+    """
+
+    def __init__(self, fields, theta, num_steps):
+        if fields["hidden"]:
+            raise ValueError(f"hidden = {fields['hidden']}: only () is known, without the network")
+        found = {name: len(x) if x.dim() else 0 for name, x in theta.items()}
+        if found != {f"scalars/{name}": size for name, size in SCALARS.items()}:
+            raise ValueError(f"meta-parameters {found} are of another version of this rule")
+        if num_steps is None or num_steps < 1:
+            raise ValueError(
+                f"num_steps = {num_steps} must be how many steps the training will have"
+            )
+        scalars = {name.split("/")[1]: (5 * x).tolist() for name, x in theta.items()}
+        self.num_steps, self.learning_rate = num_steps, fields["learning_rate"]
+        self.step_size, self.weight_power = scalars["step_size"], scalars["weight_power"]
+        self.warmup_steps = fields["warmup_steps"] * math.exp(scalars["warmup_steps"])
+        self.weight_decay = fields["weight_decay"] * math.exp(scalars["weight_decay"])
+        logit = math.log(fields["beta"]) - math.log1p(-fields["beta"])
+        self.lag = 1 / (1 + math.exp(logit + scalars["beta"]))
+
+    def init(self, grad):
+        """What is kept for one tensor; "lead" is its distance from its average."""
+        return {
+            "momenta": grad.new_zeros(2, *grad.shape),
+            "second": torch.zeros_like(grad),
+            "lead": torch.zeros_like(grad),
+            "path": grad.new_zeros(()),
+            "weight_sum": 0.0,
+            "losses": 0,
+            "loss_means": [0.0] * 4,
+            "loss_distances": [0.0] * 4,
+        }
+
+    def step(self, grad, param, state, value):
+        """The step of one tensor."""
+        time, lead, path = state["step"], state["lead"], state["path"]
+        track_loss(state, value)
+        warm = -math.expm1(-(time + 1) / self.warmup_steps)
+        weight = (time + 1) ** self.weight_power * warm**2
+        state["weight_sum"] += weight
+        mix = weight / state["weight_sum"]
+        corrections = [-1 / math.expm1((time + 1) * math.log(d)) for d in (0.9, 0.99, 0.999)]
+
+        grad = grad.clamp(-1e15, 1e15)
+        move_averages(state["momenta"], grad, grad.new_tensor((1 - 0.9, 1 - 0.99)))
+        state["second"].add_((1 - 0.999) * (grad.square() - state["second"]))
+        square = state["second"].mean() * corrections[2]
+        unit = torch.where(square > 1e-30, square, 1.0).rsqrt()
+        v = state["second"] * (corrections[2] * unit.square())
+        direction = grad * unit * (v + 1e-12).rsqrt()
+
+        size = ((param - lead).square().mean() + 1e-8).sqrt()
+        of_momenta = [
+            momentum.square().mean() * (unit * correction).square()
+            for momentum, correction in zip(state["momenta"], corrections[:2], strict=True)
+        ]
+        walked = torch.where(path > 0, self.lag * path, 1.0)
+        of_lead = torch.where(path > 0, lead.square().mean() / walked.square(), 1.0)
+        agreements = torch.stack([*of_momenta, of_lead]).clamp(min=1e-8)
+        first, *weights = self.step_size
+        features = self.features(param, size, agreements, state)
+        log_size = sum(weight * x for weight, x in zip(weights, features, strict=True))
+        step_size = self.learning_rate * warm * torch.exp(first + log_size)
+
+        ahead = lead - self.lag * step_size * (direction + self.weight_decay * param)
+        move = (1 + mix * (1 / self.lag - 1)) * ahead - lead
+        state["lead"], state["path"] = (1 - mix) * ahead, (1 - mix) * (path + step_size)
+        return move
+
+    def features(self, param, size, agreements, state):
+        """The numbers at which the step size looks, in the order of their weights."""
+        is_vector, time = param.dim() < 2, state["step"]
+        fan_in = 32 if is_vector else param[0].numel()
+        progress = min(time / self.num_steps, 1.0)
+        return [
+            float(is_vector),
+            0.3 * math.log(fan_in / 32),
+            0.3 * (size.log() + 2),
+            *(0.3 * (1 + 0.5 * agreements.log())),
+            progress - 0.5,
+            0.5 * math.log(1.02 - progress),
+            math.exp(-time / 20),
+            *(0.5 * trend for trend in loss_trends(state)),
+        ]
+
+
+def track_loss(state, value):
+    """Take a loss into its averages over 1, 10, 100 and 1000 steps, if it is known and finite."""
+    if value is None or not math.isfinite(value):
+        return
+    state["losses"] += 1
+    value = min(max(value, -1e30), 1e30)
+    for i, rate in enumerate((1.0, 0.1, 0.01, 0.001)):
+        rate = max(rate, 1 / state["losses"])
+        state["loss_means"][i] += rate * (value - state["loss_means"][i])
+        distance = abs(value - state["loss_means"][i])
+        state["loss_distances"][i] += rate * (distance - state["loss_distances"][i])
+
+
+def loss_trends(state):
+    """Short averages against longer ones: negative while the loss falls."""
+    means, distances = state["loss_means"], state["loss_distances"]
+    trends = [
+        (means[i - 1] - means[i]) / (distances[i] + 1e-3 * abs(means[i]) + 1e-30) for i in (1, 2, 3)
+    ]
+    return [min(max(trend, -3.0), 3.0) for trend in trends]
+
+
 def read_bundle(folder):
-    """Name of the rule, its fields and its meta-parameters by name."""
+    """Name of the rule, its fields, its meta-parameters by name, and its horizon."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
         weights = (folder / "theta.safetensors").read_bytes()
@@ -94,7 +306,7 @@ def read_bundle(folder):
     rule, version = optimizer["name"], optimizer.get("feature_version", 1)
     if rule not in RULES or version != 1:
         raise ValueError(f"{folder} holds {rule!r}, version {version}; known are {list(RULES)}, 1")
-    return rule, optimizer["fields"], load(weights)
+    return rule, optimizer["fields"], load(weights), config["horizon"]
 
 
 def move_averages(old, new, rates):
@@ -103,62 +315,10 @@ def move_averages(old, new, rates):
     old.mul_(1 - rates).add_(rates * new)
 
 
-def mlp_averages(grad):
-    """State of ``mlp``: six momenta."""
-    return {"momenta": grad.new_zeros(6, *grad.shape)}
-
-
-def mlp_features(theta, grad, param, state):
-    """The eight features of ``mlp``."""
-    decays = torch.tensor((0.1, 0.5, 0.9, 0.99, 0.999, 0.9999), dtype=torch.float64)
-    move_averages(state["momenta"], grad, (1 - decays).to(grad))
-    return [grad[None], param[None], state["momenta"]]
-
-
-def adafac_averages(grad):
-    """State of ``adafac_mlp``: momenta, second moments, and those of rows and columns."""
-    row = [1 if axis == factored_axes(grad)[0] else n for axis, n in enumerate(grad.shape)]
-    col = [1 if axis == factored_axes(grad)[1] else n for axis, n in enumerate(grad.shape)]
-    return {
-        "momenta": grad.new_zeros(3, *grad.shape),
-        "second": grad.new_zeros(1, *grad.shape),
-        "row": grad.new_zeros(3, *row),
-        "col": grad.new_zeros(3, *col),
-    }
-
-
 def factored_axes(grad):
     """The longest axis and the second-longest; of equals the later is longer."""
     order = sorted(range(grad.dim()), key=lambda axis: grad.shape[axis])
     return (order[-1], order[-2]) if len(order) > 1 else (None, None)
-
-
-def adafac_features(theta, grad, param, state):
-    """The 28 features of ``adafac_mlp``."""
-
-    def rates(decays, name):
-        decays = torch.tensor(decays, dtype=torch.float64)
-        return (1 - decays).to(grad) * torch.exp(10 * theta[name])
-
-    factored_rates = rates((0.9, 0.99, 0.999), "adafactor_decays").clamp(max=1)
-    square, (longest, second_longest) = grad.square(), factored_axes(grad)
-    momenta, second, row, col = (state[name] for name in ("momenta", "second", "row", "col"))
-    move_averages(momenta, grad, rates((0.9, 0.99, 0.999), "momentum_decays"))
-    move_averages(second, square, rates((0.999,), "rms_decays").clamp(max=1))
-    if longest is None:
-        move_averages(row, square + 1e-30, factored_rates)
-        col = row
-        by_gradient, by_momentum = safe_rsqrt(row + 1e-9), (row + 1e-6).rsqrt()
-    else:
-        move_averages(row, square.mean(longest, keepdim=True) + 1e-30, factored_rates)
-        move_averages(col, square.mean(second_longest, keepdim=True) + 1e-30, factored_rates)
-        mean = row.mean(1 + second_longest, keepdim=True)
-        by_gradient = by_momentum = safe_rsqrt(row / (mean + 1e-9)) * safe_rsqrt(col)
-    rsqrt = (second + 1e-6).rsqrt()
-    return [
-        grad[None], param[None], momenta, second, momenta * rsqrt, rsqrt, grad * by_gradient,
-        row, col, (row + 1e-8).rsqrt(), (col + 1e-8).rsqrt(), momenta * by_momentum,
-    ]  # fmt: skip
 
 
 def safe_rsqrt(x):
@@ -166,8 +326,4 @@ def safe_rsqrt(x):
     return x.clamp(min=1e-9).rsqrt()
 
 
-RULES = {
-    "mlp": (mlp_averages, mlp_features, 2.0**-32),
-    "adafac_mlp": (adafac_averages, adafac_features, 1.0),
-}
-"""Rule -> first averages, features, and a factor with which squares of features stay finite."""
+RULES = {"mlp": PlainMLP, "adafac_mlp": AdafacMLP, "schedule_free_mlp": ScheduleFree}

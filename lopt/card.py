@@ -23,6 +23,8 @@ optimizer = lopt.load(PATH_OF_THIS_FOLDER, num_steps=STEPS_OF_YOUR_TRAINING)
 state = optimizer.init(params)
 updates, state = optimizer.update(grads, state, params, value=loss)
 params = optax.apply_updates(params, updates)
+...
+params = lopt.evaluation_params(state, params)  # what to validate and deploy
 ```
 
 The optimizer is an `optax.GradientTransformationExtraArgs`. Loading it executes nothing that is \

@@ -57,14 +57,15 @@ def test_jax_example_with_a_folder(name, tmp_path, monkeypatch, capsys):
     assert_learns(capsys.readouterr().out)
 
 
-def test_torch_example_without_jax(tmp_path):
+@pytest.mark.parametrize("is_shipped", [True, False])
+def test_torch_example_without_jax(is_shipped, tmp_path):
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch is an optional extra: pip install lopt[torch]")
-    bundle = descending_bundle(tmp_path / "bundle", "adafac_mlp")
+    words = [] if is_shipped else [str(descending_bundle(tmp_path / "bundle", "adafac_mlp"))]
     for name in ("jax", "lopt"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported')\n")
     done = subprocess.run(
-        [sys.executable, str(TORCH_EXAMPLE), str(bundle)],
+        [sys.executable, str(TORCH_EXAMPLE), *words],
         env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

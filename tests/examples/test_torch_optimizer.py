@@ -1,5 +1,6 @@
 """The PyTorch optimizer takes the steps of the JAX one."""
 
+import functools
 import importlib.util
 import json
 
@@ -41,24 +42,26 @@ def recorded():
     return params, [{k: leaf(s, scale) for k, s in SHAPES.items()} for scale in scales]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def unroll(tx, params, grads, values):
+    """Parameters after every step, and their averages."""
+
+    def body(carry, xs):
+        (params, state), (grads, value) = carry, xs
+        updates, state = tx.update(grads, state, params, value=value)
+        params = optax.apply_updates(params, updates)
+        return (params, state), (params, lopt.evaluation_params(state, params))
+
+    return jax.lax.scan(body, (params, tx.init(params)), (grads, values))[1]
+
+
 @pytest.mark.parametrize("name", ["mlp", "adafac_mlp"])
 def test_same_steps_as_in_jax(name, torch_optimizer, tmp_path):
     bundle = random_bundle(tmp_path / name, name)
     params, grads = recorded()
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *grads)
     tx = lopt.load(bundle)
-
-    @jax.jit
-    def unroll(params, stacked):
-        def body(carry, grads):
-            params, state = carry
-            updates, state = tx.update(grads, state, params)
-            params = optax.apply_updates(params, updates)
-            return (params, state), params
-
-        return jax.lax.scan(body, (params, tx.init(params)), stacked)[1]
-
-    expected = jax.device_get(unroll(params, stacked))
+    expected = jax.device_get(unroll(tx, params, stacked, jnp.zeros(STEPS))[0])
     found = {key: torch.nn.Parameter(torch.tensor(x)) for key, x in params.items()}
     optimizer = torch_optimizer.LearnedOptimizer(found.values(), bundle)
     errors = dict.fromkeys(found, 0.0)
@@ -70,6 +73,70 @@ def test_same_steps_as_in_jax(name, torch_optimizer, tmp_path):
             errors[key] = max(errors[key], error)
     for key, start in params.items():
         assert errors[key] <= 1e-6 * np.abs(expected[key] - start).max(), key
+
+
+def inputs_first(x):
+    """As JAX's layers have it; the outputs come first in PyTorch."""
+    return np.moveaxis(x, 0, -1) if np.ndim(x) > 1 else x
+
+
+@pytest.mark.parametrize("horizon", [40, 200])
+def test_same_steps_as_in_jax_schedule_free(horizon, torch_optimizer, tmp_path):
+    bundle = free_bundle(tmp_path / "b")
+    params, grads = recorded()
+    values = np.asarray(np.linspace(3, 1, STEPS) + np.sin(np.arange(STEPS)), np.float32)
+    values[10] = np.nan
+    stacked = jax.tree.map(lambda *x: jnp.stack([inputs_first(y) for y in x]), *grads)
+    start = jax.tree.map(inputs_first, params)
+    tx = lopt.load(bundle, horizon)
+    expected, averages = jax.device_get(unroll(tx, start, stacked, values))
+    found = {key: torch.nn.Parameter(torch.tensor(x)) for key, x in params.items()}
+    optimizer = torch_optimizer.LearnedOptimizer(found.values(), bundle, horizon)
+    for i, (grad, value) in enumerate(zip(grads, values, strict=True)):
+        give(found, grad)
+        optimizer.step(value=value)
+        for key, param in found.items():
+            assert_near(param, expected[key], i, start[key])
+    trained = {key: param.detach().clone() for key, param in found.items()}
+    with optimizer.evaluation():
+        for key, param in found.items():
+            assert_near(param, averages[key], STEPS - 1, start[key])
+            assert not torch.equal(param, trained[key])
+    assert all(torch.equal(param, trained[key]) for key, param in found.items())
+
+
+def assert_near(param, expected, i, start):
+    """After step i, up to rounding: 1e-5 of the way so far."""
+    way = np.abs(expected[: i + 1] - start).max()
+    error = np.abs(inputs_first(param.detach().numpy()) - expected[i]).max()
+    assert error <= 1e-5 * way, (i, error / way)
+
+
+def free_bundle(path, **fields):
+    """``schedule_free_mlp`` without its network, with every meta-parameter away from zero."""
+    rule = lopt.LOPTS["schedule_free_mlp"](hidden=(), **fields)
+    draw = np.random.default_rng(3)
+    theta = jax.tree.map(
+        lambda x: jnp.asarray(0.05 * draw.normal(size=x.shape), jnp.float32),
+        rule.init(jax.random.key(0)),
+    )
+    lopt.save(path, rule, theta, card={"horizon": 1000})
+    return path
+
+
+def test_other_schedule_free_rules_are_refused(torch_optimizer, tmp_path):
+    rule = lopt.LOPTS["schedule_free_mlp"](hidden=(4,))
+    lopt.save(tmp_path / "net", rule, rule.init(jax.random.key(0)), card={"horizon": 9})
+    params = [torch.nn.Parameter(torch.ones(2))]
+    with pytest.raises(ValueError, match="without the network"):
+        torch_optimizer.LearnedOptimizer(params, tmp_path / "net")
+    name, fields, theta, _ = torch_optimizer.read_bundle(free_bundle(tmp_path / "b"))
+    make = torch_optimizer.RULES[name]
+    with pytest.raises(ValueError, match="num_steps"):
+        make(fields, theta, None)
+    for change in ({"scalars/more": torch.zeros(())}, {"scalars/step_size": torch.zeros(14)}):
+        with pytest.raises(ValueError, match="another version"):
+            make(fields, theta | change, 9)
 
 
 def give(params, grads):
@@ -87,9 +154,10 @@ def train(torch_optimizer, bundle, grads, dtype=torch.float32):
     return params, optimizer
 
 
-@pytest.mark.parametrize("name", ["mlp", "adafac_mlp"])
+@pytest.mark.parametrize("name", ["mlp", "adafac_mlp", "schedule_free_mlp"])
 def test_state_dict_goes_on(name, torch_optimizer, tmp_path):
-    bundle = random_bundle(tmp_path / name, name)
+    is_free = name == "schedule_free_mlp"
+    bundle = free_bundle(tmp_path / name) if is_free else random_bundle(tmp_path / name, name)
     grads = recorded()[1][:6]
     expected, _ = train(torch_optimizer, bundle, grads)
     found, first = train(torch_optimizer, bundle, grads[:3])
