@@ -12,6 +12,7 @@ from launch import devices, errors, user_code
 from launch.configuration import Config, look_up
 from launch.construct import check_fields, construct, parameters, plain
 from launch.meta_optimizer import make_meta_optimizer
+from launch.task_identity import identity
 from lopt import LOPTS, LearnedOptimizer
 from meta_train.evaluation import BASELINES
 
@@ -68,12 +69,25 @@ def build(config: Config) -> Experiment:
     held_out, _ = _make_tasks(
         fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
     )
+    _check_apart(fields)
     trainer = _make_trainer(systems, weights, estimator, meta_optimizer, fields)
     validation = Judges(systems, trainer.shares)
     if judges:
         total = sum(valid_weights)
         validation = Judges(judges, tuple(weight / total for weight in valid_weights))
     return Experiment(optimizer, tasks, held_out, systems, episodes, trainer, validation)
+
+
+def _check_apart(fields: Mapping[str, Any]) -> None:
+    """Refuse tasks that are trained on where others are to choose or to judge."""
+    trained = {identity(entry["name"], entry): label for label, entry in fields["tasks"].items()}
+    for section, name in (("meta_validation", "tasks"), ("comparison", "held_out")):
+        for label, entry in fields[section][name].items():
+            if (same := trained.get(identity(entry["name"], entry))) is not None:
+                raise errors.UserError(
+                    f"config.{section}.{name}.{label} is the same task as config.tasks.{same}, "
+                    "which is trained on; change its fields or leave it out"
+                )
 
 
 def _check_endless(config: Config, episodes: meta_train.Horizon) -> None:

@@ -98,12 +98,18 @@ def make_card(
         evaluation: rows about this theta, see ``lopt.card.render``.
     """
     config = configuration.complete(metadata["config"])
-    tasks = config.tasks.to_dict() if config.system.name == "lopt" else {}
+    tasks, validation_tasks = (
+        [{"label": label, **entry} for label, entry in section.to_dict().items()]
+        if config.system.name == "lopt"
+        else []
+        for section in (config.tasks, config.meta_validation.tasks)
+    )
     return {
         "title": f"{configuration.subject(config)}, meta-trained on {configuration.goal(config)}",
         "horizon": horizon,
         "meta_training": {
-            "tasks": [{"label": label, **fields} for label, fields in tasks.items()],
+            "tasks": tasks,
+            "validation_tasks": validation_tasks,
             "estimator": config.estimator.name,
             "seed": config.seed,
             "meta_steps": meta_step,

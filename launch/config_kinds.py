@@ -65,7 +65,7 @@ EVALUATE = Kind(
     command="evaluate",
     base="held_out",
     common_fields={},
-    entries={"tasks": {"held_out": True}, "baselines": {}},
+    entries={"tasks": {"set": "held_out"}, "baselines": {}},
     changes=("axes",),
 )
 

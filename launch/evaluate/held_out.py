@@ -1,68 +1,53 @@
-"""Refusing to call a task held out that an optimizer was meta-trained on."""
+"""The three sets of tasks: refusing to call a task purer than it is to an optimizer."""
 
-import functools
-import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import NamedTuple
 
 from launch import errors
-from launch.construct import plain
 from launch.evaluate.optimizers import Optimizer
-from launch.evaluate.settings import Setting
-from tasks import TASKS
+from launch.evaluate.settings import HELD_OUT, META_TRAINING, SETS, VALIDATION, Setting
+from launch.task_identity import identity
 
-_NOT_OF_THE_TASK = ("label", "name", "weight", "data_dir")
+_CARD = {VALIDATION: "validation_tasks", META_TRAINING: "tasks"}
+"""Where a card lists the tasks of a set."""
+_USES = {VALIDATION: "was chosen by it", META_TRAINING: "was meta-trained on it"}
+_WORDS = {HELD_OUT: "held out", VALIDATION: "a validation task"}
+
+
+class Listed(NamedTuple):
+    """A task that a card lists."""
+
+    set: str
+    label: str
 
 
 def check(settings: Iterable[Setting], optimizers: Iterable[Optimizer]) -> None:
-    """Compare the tasks with those that the bundles' cards name.
+    """Compare the tasks with those that the bundles' cards list.
 
     Raises:
-        UserError: a task of the same name and the same fields, defaults included.
+        UserError: a task of the same name and the same fields, defaults included, is in a set that
+            is nearer to meta-training than the one that the config names.
     """
     for optimizer in optimizers:
-        trained = meta_training_tasks(optimizer) or {}
+        listed = listed_tasks(optimizer) or {}
         for setting in settings:
-            label = trained.get(identity(setting.name, setting.fields))
-            if label is not None and setting.held_out:
+            found = listed.get(identity(setting.name, setting.fields))
+            if found is not None and SETS.index(found.set) < SETS.index(setting.set):
                 raise errors.UserError(
-                    f"{setting.title} is not held out: {optimizer.name} was meta-trained on it, as "
-                    f"{label}; change its fields, leave it out, or say that it is a meta-training "
-                    f"task: --config.tasks.{setting.label}.held_out=False"
+                    f"{setting.title} is not {_WORDS[setting.set]}: {optimizer.name} "
+                    f"{_USES[found.set]}, as {found.label}; change its fields, leave it out, or "
+                    f"name its set: --config.tasks.{setting.label}.set={found.set}"
                 )
 
 
-def meta_training_tasks(optimizer: Optimizer) -> dict[tuple, str] | None:
-    """Labels of the tasks that it was meta-trained on, by identity; None where nobody says."""
+def listed_tasks(optimizer: Optimizer) -> dict[tuple, Listed] | None:
+    """Tasks that it was meta-trained on or chosen by, by identity; None where nobody says."""
     entries = optimizer.card.get("meta_training")
-    tasks = entries.get("tasks") if isinstance(entries, Mapping) else None
-    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
+    if not isinstance(entries, Mapping) or not isinstance(entries.get("tasks"), list):
         return None
     return {
-        identity(str(task.get("name")), task): str(task.get("label", task.get("name")))
-        for task in tasks
+        identity(str(task.get("name")), task): Listed(of, str(task.get("label", task.get("name"))))
+        for of, field in _CARD.items()
+        for task in entries.get(field) or []
+        if isinstance(task, Mapping)
     }
-
-
-def identity(name: str, fields: Mapping[str, Any]) -> tuple:
-    """What two entries have in common that make the same task.
-
-    It is the function behind the name and all its arguments, those that have their defaults
-    included; not where the data lie.
-    """
-    given = {
-        field: plain(value) for field, value in fields.items() if field not in _NOT_OF_THE_TASK
-    }
-    factory = TASKS.get(name)
-    if factory is None:  # code that the evaluation does not have
-        return (name, repr(sorted(given.items())))
-    parameters = inspect.signature(factory).parameters.values()
-    defaults = {
-        x.name: plain(x.default)
-        for x in parameters
-        if x.name != "data_dir" and x.default is not x.empty
-    }
-    while isinstance(factory, functools.partial):
-        factory = factory.func
-    function = f"{factory.__module__}.{factory.__qualname__}"
-    return (function, repr(sorted((defaults | given).items())))

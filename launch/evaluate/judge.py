@@ -75,27 +75,24 @@ def judge(
     judged: list[Judged] = []
     tuned, source = Tuned({}, (), at_edge=False), "search"
     for course, setting, fingerprint in zip(courses, settings, fingerprints, strict=True):
-        train = _Trainer(optimizer, course, plan, device)
-        base = {
-            "format": identity.FORMAT,
-            "task": fingerprint,
-            "num_steps": setting.num_steps,
-            "optimizer": optimizer.identity,
-            "seed": plan.seed,
-        }
+        declared = _declared(optimizer, setting)
+        train = _Trainer(optimizer, course, declared, plan, device)
+        base = _base_key(optimizer, setting, fingerprint, plan)
         tuned_here = not setting.axis or plan.on_axes
         if tuned_here and optimizer.space:
-            tuned, source = _tuned(optimizer, plan, base, store, train)
+            key = tuning_key(optimizer, setting, fingerprint, plan)
+            tuned, source = _tuned(optimizer, plan, key, store, train)
         curves = _curves(tuned.hyperparameters, plan, base, store, train)
         judged.append(Judged(setting, optimizer.name, tuned, tuned_here, source, curves))
     return judged
 
 
-def _tuned(
-    optimizer: Optimizer, plan: Plan, base: Mapping[str, Any], store: Store, train: "_Trainer"
-) -> tuple[Tuned, str]:
-    key = {
-        **base,
+def tuning_key(
+    optimizer: Optimizer, setting: Setting, fingerprint: str, plan: Plan
+) -> dict[str, Any]:
+    """What the outcome of a search is found by, as JSON."""
+    return {
+        **_base_key(optimizer, setting, fingerprint, plan),
         "kind": "tuned",
         "budget": list(plan.budget),
         "criterion": plan.criterion,
@@ -103,6 +100,30 @@ def _tuned(
         "valid": [plan.num_points, plan.valid_batches] if plan.criterion != "mean_loss" else None,
         "versions": identity.tuning_versions(),
     }
+
+
+def _base_key(
+    optimizer: Optimizer, setting: Setting, fingerprint: str, plan: Plan
+) -> dict[str, Any]:
+    declared = _declared(optimizer, setting)
+    return {
+        "format": identity.FORMAT,
+        "task": fingerprint,
+        "num_steps": setting.num_steps,
+        **({"declared_num_steps": declared} if declared != setting.num_steps else {}),
+        "optimizer": optimizer.identity,
+        "seed": plan.seed,
+    }
+
+
+def _declared(optimizer: Optimizer, setting: Setting) -> int:
+    """The number of steps that an optimizer is told; baselines' schedules keep the true one."""
+    return setting.declared_num_steps if optimizer.kind == "learned" else setting.num_steps
+
+
+def _tuned(
+    optimizer: Optimizer, plan: Plan, key: Mapping[str, Any], store: Store, train: "_Trainer"
+) -> tuple[Tuned, str]:
     found = store.load_json(key)
     if found is not None:
         return _from_json(found), "cache"
@@ -155,10 +176,11 @@ def _curves(
 class _Trainer:
     """Training runs of any number, as many at a time as there are seeds to judge."""
 
-    def __init__(self, optimizer: Optimizer, course: Course, plan: Plan, device: Any) -> None:
-        num_steps = course.num_steps
+    def __init__(
+        self, optimizer: Optimizer, course: Course, declared: int, plan: Plan, device: Any
+    ) -> None:
         make = optimizer.make
-        self._runner = Runner(course, lambda theta, own: make(theta, own, num_steps))
+        self._runner = Runner(course, lambda theta, own: make(theta, own, declared))
         self._theta = optimizer.theta
         self._size = plan.num_seeds
         self._device = device

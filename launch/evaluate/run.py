@@ -46,7 +46,7 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
     with signals.listen():
         user_code.import_all(config.imports)
         fields = plain(config.to_dict())
-        plan = _make_plan(config)
+        plan = make_plan(config)
         optimizers = [*load_bundles(bundles, taken=fields["baselines"]),
                       *make_baselines(fields["baselines"])]  # fmt: skip
         if not optimizers:
@@ -73,7 +73,12 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
             )
 
 
-def _make_plan(config: Config) -> Plan:
+def make_plan(config: Config) -> Plan:
+    """How to judge, from the config.
+
+    Raises:
+        UserError: a number that is too small, or an unknown criterion.
+    """
     limits = {
         "seed": 0,
         "num_steps": 1,
@@ -135,7 +140,7 @@ def _announce(
         flush=True,
     )
     for optimizer in optimizers:
-        if optimizer.kind == "learned" and held_out.meta_training_tasks(optimizer) is None:
+        if optimizer.kind == "learned" and held_out.listed_tasks(optimizer) is None:
             print(
                 f"{optimizer.name} does not say what it was meta-trained on: whether the tasks are "
                 "held out is not known",

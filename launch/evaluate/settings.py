@@ -9,6 +9,10 @@ from launch import build, errors
 from launch.construct import plain
 from tasks import Task
 
+META_TRAINING, VALIDATION, HELD_OUT = SETS = ("meta_training", "validation", "held_out")
+"""Every task is in one of three sets: learned optimizers are meta-trained on the first; rules,
+settings and checkpoints are chosen on the second; the third only judges."""
+
 
 class Setting(NamedTuple):
     """One task, or one change of it."""
@@ -19,11 +23,18 @@ class Setting(NamedTuple):
     name: str
     """In the registry of tasks."""
     fields: dict[str, Any]
-    held_out: bool
-    """False where the config says that an optimizer may have been meta-trained on it."""
+    set: str
+    """One of ``SETS``."""
     num_steps: int
+    declared_num_steps: int
+    """What learned optimizers are told that ``num_steps`` is."""
     task: Task
     num_params: int
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is in the set that enters the aggregate."""
+        return self.set == HELD_OUT
 
     @property
     def title(self) -> str:
@@ -62,20 +73,43 @@ def make_settings(fields: Mapping[str, Any]) -> list[list[Setting]]:
 
 def _make(fields: Mapping[str, Any], label: str, axis: str, changes: Mapping[str, Any]) -> Setting:
     where = f"axes.{axis}.{label}" if axis else f"tasks.{label}"
+    changes = dict(changes)
+    declared = changes.pop("declared_num_steps", None)
     changed = {"num_steps": fields["num_steps"], **fields["tasks"][label], **changes}
-    name, held_out = changed.pop("name"), changed.pop("held_out")
-    num_steps = changed.pop("num_steps")
-    if not isinstance(held_out, bool):
-        raise errors.UserError(f"config.{where}.held_out = {held_out!r} must be True or False")
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int):
-        raise errors.UserError(f"config.{where}.num_steps = {num_steps!r} must be a whole number")
-    if num_steps < 1 or num_steps % fields["num_points"]:
+    name, set_ = changed.pop("name"), changed.pop("set")
+    num_steps = _whole(changed.pop("num_steps"), f"{where}.num_steps")
+    if "held_out" in changed:
+        raise errors.UserError(
+            f"config.{where}.held_out is now called set, one of {', '.join(SETS)}: "
+            f"--config.tasks.{label}.set={META_TRAINING}"
+        )
+    if set_ not in SETS:
+        raise errors.unknown(f"config.{where}.set", set_, SETS)
+    if num_steps % fields["num_points"]:
         raise errors.UserError(
             f"config.{where}: {num_steps} inner steps are no multiple of config.num_points = "
             f"{fields['num_points']}, the points to record"
         )
     task = build.make_task(name, dict(changed), where, fields["data_dir"])
-    return Setting(label, axis, name, plain(changed), held_out, num_steps, task, _num_params(task))
+    return Setting(
+        label,
+        axis,
+        name,
+        plain(changed),
+        set_,
+        num_steps,
+        num_steps if declared is None else _whole(declared, f"{where}.declared_num_steps"),
+        task,
+        _num_params(task),
+    )
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise errors.UserError(
+            f"config.{where} = {value!r} must be a whole number of inner steps, at least 1"
+        )
+    return value
 
 
 def _num_params(task: Task) -> int:

@@ -27,14 +27,18 @@ class Setting(NamedTuple):
     label: str
     axis: str
     """The change: "horizon x3"; "" for the task itself."""
-    held_out: bool
-    """False for a task that an optimizer was meta-trained on."""
+    set: str
+    """"held_out", "validation" or "meta_training"."""
     details: str
+
+    @property
+    def held_out(self) -> bool:
+        return self.set == "held_out"
 
     @property
     def title(self) -> str:
         words = f"{self.label}, {self.axis}" if self.axis else self.label
-        return words if self.held_out else f"{words} (meta-training task)"
+        return words if self.held_out else f"{words} ({self.set.replace('_', '-')} task)"
 
 
 class Curve(NamedTuple):
@@ -88,7 +92,7 @@ def read(folder: Path) -> Evaluation:
     Raises:
         UserError: summary.json is damaged or of another format.
     """
-    summary = _read_summary(folder / SUMMARY)
+    summary = read_summary(folder / SUMMARY)
     remarks: list[str] = []
     kinds = {str(x.get("name")): x.get("kind") for x in _rows(summary, "optimizers")}
     measures = _rows(summary, "measures")
@@ -114,7 +118,12 @@ def _key(row: Mapping[str, Any]) -> Key:
     return str(row.get("task")), str(row.get("axis") or ""), str(row.get("optimizer"))
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def read_summary(path: Path) -> dict[str, Any]:
+    """The content of summary.json, its kind and format version checked.
+
+    Raises:
+        UserError: it is damaged or of another format.
+    """
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -148,8 +157,10 @@ def _setting(row: Mapping[str, Any]) -> Setting:
         count = row.get(field)
         parts += [f"{count:,} {noun}"] if isinstance(count, int) else []
     details = ", ".join(part for part in parts if part)
-    held_out = row.get("held_out") is not False
-    return Setting(str(row.get("label")), str(row.get("axis") or ""), held_out, details)
+    # Before there were three sets, what was not held out was meta-trained on.
+    before = "meta_training" if row.get("held_out") is False else "held_out"
+    set_ = str(row.get("set") or before)
+    return Setting(str(row.get("label")), str(row.get("axis") or ""), set_, details)
 
 
 def _read_curves(path: Path, remarks: list[str]) -> dict[str, dict[Key, Curve]]:

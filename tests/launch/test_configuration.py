@@ -234,7 +234,7 @@ def test_another_name_drops_the_fields_of_the_one_before():
 @pytest.mark.parametrize(
     ("override", "path", "value"),
     [
-        ("--config.tasks=quadratic", "tasks.quadratic.held_out", True),
+        ("--config.tasks=quadratic", "tasks.quadratic.set", "held_out"),
         ("--config.tasks.digits_mlp_deep.hidden=(8,)", "tasks.digits_mlp_deep.hidden", (8,)),
         ("--config.baselines=adam,yogi", "baselines.yogi.name", "yogi"),
         ("--config.baselines.adam.b1=0.8", "baselines.adam.b1", 0.8),

@@ -118,6 +118,7 @@ def test_card_is_filled_from_the_run(finished, tmp_path):
     card = export(finished, tmp_path / "out").card
     assert card["meta_training"] == {
         "tasks": [{"label": "bowl", "name": "quadratic", "weight": 2.0, "dim": 3}],
+        "validation_tasks": [],
         "estimator": "pes",
         "seed": 0,
         "meta_steps": 6,

@@ -47,11 +47,14 @@ BASE = ("meta-train", "--config=base", "--config.tasks=quadratic")
         ),
         (["--config.comparison.baselines=()"], "config.comparison.baselines is empty"),
         (["--config.comparison.num_steps=0"], "config.comparison.num_steps = 0"),
+        (["--config.meta_validation.tasks=quadratic"], "tasks.quadratic is the same task as"),
+        (["--config.comparison.held_out={'x': {'name': 'quadratic', 'seed': 0}}"],
+         "config.comparison.held_out.x is the same task as config.tasks.quadratic"),
         (["--config.systems_per_step=2"], "systems_per_step = 2 must be between 1 and the 1"),
         (["--config.systems_per_step=1.5"], "config.systems_per_step = 1.5 must be a whole number"),
         (["--config.imports=nowhere.py"], "nowhere.py does not exist"),
     ],
-)
+)  # fmt: skip
 def test_mistake_found_while_building(user_error, tmp_path, overrides, expected):
     line = user_error(*BASE, *overrides, f"--workdir={tmp_path / 'w'}")
     assert expected in line

@@ -8,6 +8,7 @@ from launch import cli
 
 TRAINED_ON = [{"label": "mine", "name": "quadratic", "dim": 3, "weight": 1.0}]
 """What the card of the bundle says; the other fields have their defaults."""
+CHOSEN_BY = [{"label": "yours", "name": "quadratic", "dim": 4}]
 
 SMALL = (
     "--config=held_out",
@@ -26,9 +27,12 @@ SMALL = (
 
 
 def save_bundle(folder, tasks=TRAINED_ON):
-    rule = lopt.LOPTS["sgd_schedule"](learning_rate=0.1)
-    card = {"title": "a small one", "horizon": 20, "meta_training": {"tasks": tasks}}
-    lopt.save(folder, rule, rule.init(jax.random.key(0)), card=card)
+    """A bundle whose learning rate falls with t / T."""
+    rule = lopt.LOPTS["sgd_schedule"](schedule="linear", learning_rate=0.1)
+    training = {"tasks": tasks, "validation_tasks": CHOSEN_BY}
+    card = {"title": "a small one", "horizon": 20, "meta_training": training}
+    theta = rule.init(jax.random.key(0))
+    lopt.save(folder, rule, theta | {"log_final_learning_rate": jax.numpy.float32(-7)}, card=card)
     return folder
 
 

@@ -106,6 +106,8 @@ def test_meta_training_tasks_are_not_counted(tmp_path, edit_json):
     tasks = [x for x in read.settings if not x.axis]
     table = evaluation_tables.losses(read, tasks)[0]
     assert table.rows[1][0].text == "wine (meta-training task)"
+    edit_json(folder / "summary.json", lambda x: x["tasks"][1].update(set="validation"))
+    assert evaluation_folder.read(folder).settings[1].title == "wine (validation task)"
 
 
 def test_many_long_names(tmp_path):
