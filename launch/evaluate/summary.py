@@ -4,14 +4,16 @@ Losses are training losses unless "valid" is said, averaged over seeds; numbers 
 measured or not finite are None. `target` of a setting is the final loss of the reference baseline
 that ends lowest; a speed-up is that baseline's steps (or seconds) to the target over the
 optimizer's own. `iqm` is of loss ratios over the held-out tasks, see
-``meta_train.evaluation.aggregate``; changes of tasks do not enter it.
+``meta_train.evaluation.aggregate``; changes of tasks do not enter it, but `diverged_runs` is of all
+settings. `comparisons` are described in ``launch.evaluate.comparisons``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from launch.evaluate.comparisons import compare
 from launch.evaluate.judge import Judged, Plan
 from launch.evaluate.optimizers import Optimizer
 from launch.evaluate.settings import Setting
@@ -47,7 +49,7 @@ def summarise(
     }
     held_out = [(s.label, "") for s in settings if not s.axis and s.held_out]
     names = [name for name in reference if name in order]
-    return {
+    found = {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
         "num_steps": min(setting.num_steps for setting in settings if not setting.axis),
@@ -58,9 +60,13 @@ def summarise(
         "tuned": [_tuned(x) for row in table.values() for x in row if x.tuned_here and x.tuned[0]],
         "measures": [x for row in table.values() for x in _measures(row, names)],
         "costs": [{"optimizer": name, **_rounded(costs[name]._asdict())} for name in order],
-        "aggregate": _aggregate([table[key] for key in held_out], order, names),
+        "aggregate": [
+            row | _divergence(x[i] for x in table.values())
+            for i, row in enumerate(_aggregate([table[key] for key in held_out], order, names))
+        ],
         "profile": _profile([table[key] for key in held_out], order),
     }
+    return found | {"comparisons": compare(found)}
 
 
 def mean_loss(judged: Judged) -> float:
@@ -92,8 +98,8 @@ def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _setting(setting: Setting) -> dict[str, Any]:
-    fields = ("label", "name", "fields", "axis", "held_out", "num_params", "num_steps")
-    return {field: getattr(setting, field) for field in fields}
+    fields = ("label", "name", "fields", "axis", "set", "held_out", "num_params", "num_steps")
+    return {field: getattr(setting, field) for field in (*fields, "declared_num_steps")}
 
 
 def _tuned(judged: Judged) -> dict[str, Any]:
@@ -149,6 +155,10 @@ def _measure(judged: Judged, best: Judged | None, target: float | None) -> dict[
         "target_optimizer": None if best is None else best.optimizer,
         "steps_to_target": steps,
         **_rounded(numbers),
+        "by_seed": {
+            "mean_loss": [number(x) for x in measures.mean_losses(curves.train_loss)],
+            "final_valid_loss": [number(x) for x in curves.valid_loss[:, -1]],
+        },
     }
 
 
@@ -197,6 +207,12 @@ def _aggregated(
     diverged = [measures.has_diverged(row[position].curves.train_loss) for row in rows]
     found["divergence_rate"] = float(np.mean(diverged)) if rows else None
     return {"optimizer": name, "wins": wins[name], "tasks": len(rows), **_rounded(found)}
+
+
+def _divergence(row: Iterable[Judged]) -> dict[str, int]:
+    """Of one optimizer over all settings."""
+    diverged = np.concatenate([measures.has_diverged(x.curves.train_loss) for x in row])
+    return {"diverged_runs": int(diverged.sum()), "runs": len(diverged)}
 
 
 def _profile(rows: Sequence[Sequence[Judged]], order: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from meta_train.evaluation.verdict import Loss, duel
 
 _WIDTH = 110
 """Columns where the output is no terminal."""
+_LOSSES = {"mean_loss": "mean", "final_valid_loss": "valid"}
 
 
 def show(summary: Mapping[str, Any]) -> None:
@@ -20,6 +21,8 @@ def show(summary: Mapping[str, Any]) -> None:
         console = Console(width=_WIDTH)
     console.print(_settings(summary))
     console.print(_aggregate(summary))
+    if summary["comparisons"]:
+        console.print(comparisons(summary["comparisons"]))
     for line in verdicts(summary):
         print(line)
 
@@ -36,6 +39,36 @@ def verdicts(summary: Mapping[str, Any]) -> list[str]:
             if kinds[x["optimizer"]] == "learned"
         ]
     return lines
+
+
+def comparisons(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows of ``launch.evaluate.comparisons``."""
+    title = (
+        "held-out tasks together: interquartile mean of loss ratios; accuracy, higher by so many "
+        "points, in the mean and at the lowest; ratio of the time of a step"
+    )
+    table = Table("optimizer", "to", "loss", title=title, title_justify="left")
+    for column in ("ratio", "95 % interval", "better", "worst", "accuracy", "lowest", "time"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        accuracy, lowest = (
+            _cell(None if row[x] is None else 100 * row[x], "+.1f")
+            for x in ("accuracy_difference", "lowest_accuracy_difference")
+        )
+        worst = f" {row['worst_task']}" if row["worst_task"] else ""
+        table.add_row(
+            f"{row['optimizer']}, {row['axis']}" if row["axis"] else row["optimizer"],
+            row["to"],
+            _LOSSES[row["measure"]],
+            _cell(row["iqm"], ".3f"),
+            f"{_cell(row['iqm_low'], '.3f')} to {_cell(row['iqm_high'], '.3f')}",
+            f"{row['better']} of {row['tasks']}",
+            _cell(row["worst"], ".2f") + worst,
+            accuracy,
+            lowest,
+            _cell(row["seconds_ratio"], ".2f"),
+        )
+    return table
 
 
 def _speed(row: Mapping[str, Any]) -> str:
@@ -56,7 +89,10 @@ def _settings(summary: Mapping[str, Any]) -> Table:
     table = Table("task", "optimizer", title=title, title_justify="left")
     for column in ("mean loss", "final", "valid", "accuracy", "speed-up", "in time", "µs/step"):
         table.add_column(column, justify="right")
+    learned = {entry["name"] for entry in summary["optimizers"] if entry["kind"] == "learned"}
     for task, rows in _by_setting(summary):
+        if task["declared_num_steps"] != task["num_steps"]:  # baselines are told nothing else
+            rows = [x for x in rows if x["optimizer"] in learned]
         finite = [x["mean_loss"] for x in rows if x["mean_loss"] is not None]
         for row in rows:
             cells = (
@@ -78,7 +114,8 @@ def _aggregate(summary: Mapping[str, Any]) -> Table:
     reference = " or ".join(summary["reference"])
     title = f"loss ratio to the best of {reference}, interquartile mean over the held-out tasks"
     table = Table("optimizer", title=title, title_justify="left")
-    columns = ("ratio", "95 % interval", "wins", "diverged", "ns per parameter", "bytes")
+    columns = ("ratio", "95 % interval", "wins", "diverged", "of all runs")
+    columns += ("ns per parameter", "bytes")
     for column in columns:
         table.add_column(column, justify="right")
     costs = {entry["optimizer"]: entry for entry in summary["costs"]}
@@ -91,6 +128,7 @@ def _aggregate(summary: Mapping[str, Any]) -> Table:
             f"{_cell(row['iqm_low'], '.3f')} to {_cell(row['iqm_high'], '.3f')}",
             f"{row['wins']} of {row['tasks']}",
             "" if diverged is None else f"{100 * diverged:.0f} %",
+            f"{row['diverged_runs']} of {row['runs']}",
             _cell(cost["ns_per_parameter"], ".1f"),
             _cell(cost["bytes_per_parameter"], ".1f"),
         )
@@ -115,7 +153,7 @@ def _by_setting(
 
 def _title(task: Mapping[str, Any]) -> str:
     words = f"{task['label']}, {task['axis']}" if task["axis"] else task["label"]
-    return words if task["held_out"] else f"{words} (meta-training task)"
+    return words if task["held_out"] else f"{words} ({task['set'].replace('_', '-')} task)"
 
 
 def _mean(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import pytest
 import lopt
 from launch import bundles, configuration
 from launch.config_kinds import EVALUATE
-from launch.evaluate import judge, results
+from launch.evaluate import judge, results, table, together
 from launch.evaluate.table import verdicts
 from launch.report import build
 from lopt import bundle_config
@@ -22,7 +22,9 @@ from tests.launch.conftest import ROOT
 from tests.launch.evaluate.conftest import SMALL
 
 TASKS = "{'bowl': {'name': 'quadratic', 'dim': 2}, 'digits': {'name': 'digits_mlp', 'hidden': ()}}"
-AXES = "{'horizon x2': {'bowl': {'num_steps': 40}}}"
+AXES = (
+    "{'horizon x2': {'bowl': {'num_steps': 40}}, 'told x3': {'bowl': {'declared_num_steps': 60}}}"
+)
 WORDS = (
     *(word for word in SMALL if not any(x in word for x in ("tasks", "axes", "baselines"))),
     f"--config.tasks={TASKS}",
@@ -82,6 +84,7 @@ def test_table_is_tidy(finished):
     assert tuple(table[0]) == results.COLUMNS
     optimizers = ("small", "adam", "fixed")
     settings = {("bowl", ""): 20, ("bowl", "horizon x2"): 40, ("digits", ""): 20}
+    settings["bowl", "told x3"] = 20
     keys = [tuple(row[name] for name in results.COLUMNS[:5]) for row in table]
     assert len(keys) == len(set(keys))
     assert set(keys) == {
@@ -106,7 +109,7 @@ def test_all_optimizers_start_from_the_same_problems(finished):
             losses.append(float(row["train_loss"]))
     assert len(first) == 4
     for (task, _), losses in first.items():
-        assert len(losses) == (6 if task == "bowl" else 3)
+        assert len(losses) == (9 if task == "bowl" else 3)
         # Each optimizer's is another program: sums of 64 terms may be in another order.
         np.testing.assert_allclose(losses, losses[0], rtol=64 * 2.0**-23)
     assert np.ptp([losses[0] for losses in first.values()]) > 0.01
@@ -115,7 +118,7 @@ def test_all_optimizers_start_from_the_same_problems(finished):
 def test_measures_follow_from_the_table(finished):
     folder, summary = finished
     table = rows(folder)
-    assert len(summary["measures"]) == 3 * 3
+    assert len(summary["measures"]) == 4 * 3
     for entry in summary["measures"]:
         here = [
             x for x in table
@@ -174,16 +177,37 @@ def test_a_card_takes_it(finished):
     found = bundles.evaluated(summary)
     assert found.theta_sha256 == summary["optimizers"][0]["theta_sha256"]
     assert [(row["task"], row["axis"]) for row in found.rows[::2]] == [
-        ("bowl", ""), ("bowl", "horizon x2"), ("digits", ""),
+        ("bowl", ""), ("bowl", "horizon x2"), ("bowl", "told x3"), ("digits", ""),
     ]  # fmt: skip
 
 
 def test_there_is_a_verdict_for_every_setting(finished):
     _, summary = finished
     lines = verdicts(summary)
-    assert [line.split(": ")[0] for line in lines] == ["bowl", "bowl, horizon x2", "digits"]
+    titles = ["bowl", "bowl, horizon x2", "bowl, told x3", "digits"]
+    assert [line.split(": ")[0] for line in lines] == titles
     assert all(line.endswith(" x in time") or "never at" in line for line in lines)
     assert all(" of adam" in line or " of fixed" in line for line in lines)
+
+
+def test_learned_optimizers_alone_are_told_a_wrong_number_of_steps(finished, capsys):
+    folder, summary = finished
+    loss = {(x["task"], x["axis"], x["optimizer"]): x["mean_loss"] for x in summary["measures"]}
+    for name in ("adam", "fixed"):
+        assert loss["bowl", "told x3", name] == loss["bowl", "", name]
+    ratio = loss["bowl", "told x3", "small"] / loss["bowl", "", "small"]
+    assert abs(ratio - 1) > 0.01
+    row = summary["comparisons"][-1]
+    assert (row["axis"], row["tasks"]) == ("told x3", 1)
+    assert row["worst"] == pytest.approx(ratio, rel=1e-4)
+    assert [x["declared_num_steps"] for x in summary["tasks"]] == [20, 40, 60, 20]
+    assert {x["runs"] for x in summary["aggregate"]} == {4 * 2}
+    assert len(list((folder / "parts").glob("*.npz"))) == 3 * 3 + 1
+    table.show(summary)
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("│ bowl, told")]
+    assert "small" in line
+    assert together.main([str(folder)]) == 0
+    assert "adam" in capsys.readouterr().out
 
 
 def test_the_same_command_again_trains_nothing(

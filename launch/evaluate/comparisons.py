@@ -1,0 +1,137 @@
+"""Learned optimizers against others, over all held-out tasks, from the plain data of summaries.
+
+A ratio is an optimizer's loss, of one seed on one task, over the mean of the other's seeds on that
+task: below 1 is better. Rows hold the interquartile mean of ratios over tasks and seeds with its
+95 % interval (``meta_train.evaluation.aggregate``), on how many tasks the mean is lower, and the
+worst task by means over seeds. The same for final validation losses; differences of the final
+validation accuracy; ratios of the time of a step. Numbers that are not finite are None.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from meta_train.evaluation import aggregate
+
+MEASURES = ("mean_loss", "final_valid_loss")
+ITSELF = "itself, told the true num_steps"
+
+Row = Mapping[str, Any]
+"""One optimizer in one setting: an entry of ``measures`` in summary.json."""
+
+
+class _Pair(NamedTuple):
+    """An optimizer and its rival in one setting; without a rival where none has a finite loss."""
+
+    own: Row
+    other: Row | None
+
+
+def compare(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every learned optimizer against the best of the reference and each other optimizer.
+
+    Args:
+        summary: with ``tasks``, ``measures``, ``optimizers`` and ``reference``.
+
+    Returns:
+        Rows with ``optimizer``, ``axis``, ``to`` and ``measure``. The axis is "" but for the last
+        rows, which compare an optimizer that was told a wrong number of steps with itself.
+    """
+    labels = [x["label"] for x in summary["tasks"] if x["set"] == "held_out" and not x["axis"]]
+    rows = {(x["task"], x["axis"], x["optimizer"]): x for x in summary["measures"]}
+    names = [x["name"] for x in summary["optimizers"]]
+    learned = [x["name"] for x in summary["optimizers"] if x["kind"] == "learned"]
+    reference = summary["reference"]
+    rivals = {f"best of {', '.join(reference)}": reference} if len(reference) > 1 else {}
+    rivals |= {name: [name] for name in names}
+    found = [
+        {"optimizer": own, "axis": "", "to": to, "measure": measure}
+        | _together([_pair(rows, label, own, others, measure) for label in labels], measure)
+        for own in learned
+        for to, others in rivals.items()
+        if to != own
+        for measure in MEASURES
+        if labels
+    ]
+    true = {x["label"]: (x["fields"], x["num_steps"]) for x in summary["tasks"] if not x["axis"]}
+    told = [
+        x
+        for x in summary["tasks"]
+        if x["set"] == "held_out"
+        and x["declared_num_steps"] != x["num_steps"]
+        and (x["fields"], x["num_steps"]) == true[x["label"]]
+    ]
+    for axis in dict.fromkeys(x["axis"] for x in told):
+        for own in learned:
+            pairs = [
+                _Pair(rows[x["label"], axis, own], _finite(rows[x["label"], "", own], MEASURES[0]))
+                for x in told
+                if x["axis"] == axis
+            ]
+            row = {"optimizer": own, "axis": axis, "to": ITSELF, "measure": MEASURES[0]}
+            found.append(row | _together(pairs, MEASURES[0]))
+    return found
+
+
+def _pair(
+    rows: Mapping[Any, Row], label: str, own: str, others: Sequence[str], measure: str
+) -> _Pair:
+    finite = [x for name in others if (x := _finite(rows[label, "", name], measure)) is not None]
+    best = min(finite, key=lambda x: x[measure], default=None)
+    return _Pair(rows[label, "", own], best)
+
+
+def _finite(row: Row, measure: str) -> Row | None:
+    return None if row[measure] is None else row
+
+
+def _together(pairs: Sequence[_Pair], measure: str) -> dict[str, Any]:
+    """Ratios are over the tasks on which the rival has a loss above zero."""
+    rated = [(own, x) for own, x in pairs if x is not None and x[measure] > 0]
+    found: dict[str, Any] = {"iqm": None, "iqm_low": None, "iqm_high": None}
+    found |= {"worst": None, "worst_task": None}
+    if rated:
+        table = np.asarray([_by_seed(own, measure) / x[measure] for own, x in rated])
+        found["iqm"] = float(aggregate.iqm(table.ravel()))
+        found["iqm_low"], found["iqm_high"] = aggregate.iqm_interval(table)
+        means = table.mean(axis=1)
+        found["worst"] = float(means.max())
+        found["worst_task"] = rated[int(means.argmax())][0]["task"]
+    better = [_number(own[measure]) < (_number(x[measure]) if x else math.inf) for own, x in pairs]
+    found |= {"better": sum(better), "tasks": len(pairs)} | _accuracy(pairs) | _seconds(pairs)
+    infinite = {k for k, x in found.items() if isinstance(x, float) and not math.isfinite(x)}
+    return found | dict.fromkeys(infinite)
+
+
+def _accuracy(pairs: Sequence[_Pair]) -> dict[str, Any]:
+    field = "final_valid_accuracy"
+    differences = {
+        own["task"]: own[field] - x[field]
+        for own, x in pairs
+        if x is not None and own[field] is not None and x[field] is not None
+    }
+    lowest = min(differences, key=differences.__getitem__, default=None)
+    return {
+        "accuracy_difference": float(np.mean([*differences.values()])) if differences else None,
+        "lowest_accuracy_difference": None if lowest is None else differences[lowest],
+        "lowest_accuracy_task": lowest,
+    }
+
+
+def _seconds(pairs: Sequence[_Pair]) -> dict[str, Any]:
+    field = "microseconds_per_step"
+    ratios = [own[field] / x[field] for own, x in pairs if x is not None]
+    return {
+        "seconds_ratio": float(np.median(ratios)) if ratios else None,
+        "highest_seconds_ratio": max(ratios, default=None),
+    }
+
+
+def _by_seed(row: Row, measure: str) -> np.ndarray:
+    return np.asarray([_number(x) for x in row["by_seed"][measure]])
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value
