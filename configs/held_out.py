@@ -1,7 +1,10 @@
-"""The held-out suite: what `lopt evaluate` does, every field with its default.
+"""The small half of the held-out suite, and every field of `lopt evaluate` with its default.
+
+The large half is configs/held_out_large.py; docs/evaluation.md says what is measured and why.
 
 Command: lopt evaluate runs/digits/bundle --config=held_out --workdir=runs/digits/held_out
 Machine: 2 cores of an AMD EPYC virtual machine.
+Minutes and result are of the first 14 tasks, before five more and more axes were added.
 Minutes: from cold 17.7 with one bundle on Python 3.11 (other work beside it), 14.1 with the
 baselines alone on Python 3.12; 1.2 where the baselines are in the cache.
 Result: the loss ratio of schedule_free is 0.81, of adamw_cosine 1.00, of muon 1.02, of adam 1.07.
@@ -18,6 +21,17 @@ def _any(default: Any) -> FieldReference:
     return FieldReference(default, field_type=object)
 
 
+_KINDS = ("digits_mlp_tanh", "digits_conv", "breast_cancer_mlp", "text_lstm", "quadratic_family")
+"""Tasks of different kinds, whose horizons change."""
+_CHEAP = ("digits_mlp_tanh", "breast_cancer_mlp", "digits_vae", "quadratic_family")
+"""Those for the longer ones."""
+
+
+def _on(labels: tuple[str, ...], **change: int) -> dict[str, dict[str, int]]:
+    """The same change of several tasks."""
+    return {label: dict(change) for label in labels}
+
+
 def get_config() -> ConfigDict:
     config = ConfigDict()
 
@@ -29,14 +43,15 @@ def get_config() -> ConfigDict:
     config.data_dir = _any(None)  # folder of prepared data sets; None: that of `lopt data list`
     config.imports = ()  # modules or .py files that register more optimizers, tasks, ...
 
-    # Tasks by label: {name (the label by default), held_out, fields of the task}. A task that an
-    # optimizer was meta-trained on is refused, unless it says held_out = False; it is then shown as
-    # a meta-training task and left out of the aggregate.
+    # Tasks by label: {name (the label by default), set, fields of the task}. The set is "held_out",
+    # by default, "validation" or "meta_training"; those of the last two are shown and left out of
+    # all aggregates. A task that a bundle lists in a set nearer to meta-training is refused.
     config.tasks = ConfigDict(
         {
             "digits_linear": {"name": "digits_mlp", "hidden": (), "data_seed": 1},
             "digits_mlp_tanh": {"name": "digits_mlp", "hidden": (32,), "activation": "tanh"},
             "digits_mlp_deep": {"name": "digits_mlp", "hidden": (32, 32, 32)},
+            "digits_mlp_sigmoid": {"name": "digits_mlp", "activation": "sigmoid"},
             "digits_conv": {},
             "digits_resnet": {"channels": (8, 16), "batch_size": 32},
             "digits_vit": {"width": 16, "depth": 1, "batch_size": 32},
@@ -47,7 +62,11 @@ def get_config() -> ConfigDict:
             "wine_mlp": {},
             "text_lstm": {"width": 32, "length": 16},
             "text_transformer": {"width": 24, "depth": 1, "batch_size": 8},
+            "breast_cancer_mixture": {},
+            "wine_mixture": {},
+            "heat_equation": {},
             "quadratic_family": {},
+            "quadratic_family_noise_free": {"name": "quadratic_family", "dim": 30, "noise": 0.0},
         }
     )
 
@@ -81,11 +100,16 @@ def get_config() -> ConfigDict:
     )
 
     # Generalisation: a name of the change -> {label of a task: {field: value}}; num_steps counts
-    # as a field. All optimizers face the changed task besides the task itself.
+    # as a field. All optimizers face the changed task besides the task itself. With
+    # declared_num_steps learned optimizers are told this number of steps while the training runs
+    # num_steps; baselines and their schedules keep the true one, so that their rows stay the same.
     config.axes = ConfigDict(
         {
-            "horizon x3": {"digits_mlp_tanh": {"num_steps": 3000}},
-            "horizon x10": {"digits_mlp_tanh": {"num_steps": 10000}},
+            "horizon x3/10": _on(_KINDS, num_steps=300),
+            "horizon x3": _on(_CHEAP, num_steps=3000),
+            "horizon x10": _on(_CHEAP[:2], num_steps=10000),
+            "declared num_steps x3": _on(_KINDS, declared_num_steps=3000),
+            "declared num_steps /3": _on(_KINDS, declared_num_steps=333),
             "width x4": {"digits_mlp_tanh": {"hidden": (128,)}},
             "depth x3": {"digits_mlp_tanh": {"hidden": (32, 32, 32)}},
             "batch_size x4": {"digits_mlp_tanh": {"batch_size": 256}},

@@ -22,7 +22,7 @@ Config = Any
 
 _FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
-_SUITES = ("held_out",)
+SUITES = ("held_out", "held_out_large")
 """The packaged configs of ``EVALUATE``."""
 
 
@@ -32,7 +32,7 @@ def packaged(kind: Kind = META_TRAIN) -> dict[str, Path]:
     return {
         file.stem: file
         for file in files
-        if not file.stem.startswith("_") and (file.stem in _SUITES) == (kind is EVALUATE)
+        if not file.stem.startswith("_") and (file.stem in SUITES) == (kind is EVALUATE)
     }
 
 

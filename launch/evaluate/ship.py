@@ -3,49 +3,74 @@
     lopt evaluate --config=held_out --config.tuning.use_shipped=False --workdir=FOLDER
     python -m launch.evaluate.ship FOLDER/parts
 
-writes those of the held-out suite for this version of JAX into launch/evaluate/shipped. The first
-command judges the baselines alone; a folder of cached results, ~/.cache/lopt/evaluation, will do as
-well. To be repeated whenever a task of the suite, a search space or the budget changes.
+writes those of the packaged suites for this version of JAX into launch/evaluate/shipped. The first
+command judges the baselines alone, and is to be repeated with --config=held_out_large and, for
+both, with --config.tuning.criterion=final_valid_loss; the second takes several folders, and
+~/.cache/lopt/evaluation, where all results are, will do as well. What is shipped already and still
+fits is kept. To be done again whenever a task of a suite, a search space or the budget changes.
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from launch import configuration
 from launch.config_kinds import EVALUATE
 from launch.construct import plain
 from launch.evaluate import identity
+from launch.evaluate.judge import CRITERIA, tuning_key
+from launch.evaluate.optimizers import make_baselines
+from launch.evaluate.run import make_plan
 from launch.evaluate.settings import make_settings
-from launch.evaluate.store import SHIPPED, write_atomically
+from launch.evaluate.store import SHIPPED, Store, load_shipped, write_atomically
 
 
-def collect(folder: Path) -> list[dict[str, Any]]:
-    """Searches on the held-out suite, by these versions, among the results in a folder."""
-    fields = plain(configuration.load("held_out", EVALUATE).to_dict())
-    prints = {identity.fingerprint(group[0].task) for group in make_settings(fields)}
-    versions = identity.tuning_versions()
-    entries = [json.loads(path.read_bytes()) for path in folder.glob("*.json")]
-    wanted = [
-        entry
-        for entry in entries
-        if entry["key"]["task"] in prints and entry["key"]["versions"] == versions
-    ]
-    return sorted(wanted, key=lambda entry: identity.canonical(entry["key"]))
+class Search(NamedTuple):
+    """A search that a suite asks for."""
+
+    label: str
+    """Of the task in the suite."""
+    task: str
+    """In the registry."""
+    baseline: str
+    criterion: str
+    key: dict[str, Any]
+
+
+def searches(suite: str) -> Iterator[Search]:
+    """All searches of a packaged suite, by every criterion."""
+    config = configuration.load(suite, EVALUATE)
+    fields = plain(config.to_dict())
+    plan = make_plan(config)
+    for setting, *_ in make_settings(fields):
+        print_ = identity.fingerprint(setting.task)
+        for baseline in make_baselines(fields["baselines"]):
+            for criterion in CRITERIA if baseline.space else ():
+                key = tuning_key(baseline, setting, print_, plan._replace(criterion=criterion))
+                yield Search(setting.label, setting.name, baseline.name, criterion, key)
 
 
 def main(words: Sequence[str]) -> int:
-    """Write the file; returns the exit status."""
-    if len(words) != 1:
-        print("usage: python -m launch.evaluate.ship FOLDER", file=sys.stderr)
+    """Write a file for each suite, and say what the folders lack; returns the exit status."""
+    if not words:
+        print("usage: python -m launch.evaluate.ship FOLDER ...", file=sys.stderr)
         return 2
-    entries = collect(Path(words[0]))
-    target = SHIPPED / f"held_out-jax{identity.tuning_versions()['jax']}.json"
-    lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
-    write_atomically(target, f"[\n{lines}\n]\n".encode())
-    print(f"{len(entries)} searches in {target}")
+    store = Store([Path(word) for word in words])
+    for suite in configuration.SUITES:
+        entries, missing = [], []
+        for search in searches(suite):
+            value = store.load_json(search.key) or load_shipped(search.key)
+            if value is None:
+                missing.append(f"{search.label} {search.baseline} {search.criterion}")
+            else:
+                entries.append({"key": search.key, "value": value})
+        target = SHIPPED / f"{suite}-jax{identity.tuning_versions()['jax']}.json"
+        entries.sort(key=lambda entry: identity.canonical(entry["key"]))
+        lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
+        write_atomically(target, f"[\n{lines}\n]\n".encode())
+        print(f"{len(entries)} searches in {target}; missing: {', '.join(missing) or 'none'}")
     return 0
 
 
