@@ -15,8 +15,9 @@ Trains every task of a suite with learned optimizers and with tuned baselines, f
   BUNDLE                 a folder that lopt.save or a run has written, a run's work folder, or the
                          name of one that comes with lopt (`lopt list bundles`); several are judged
                          side by side, none judges the baselines alone
-  --config=CONFIG        held_out, the packaged suite; a .py file with get_config(), which may hold
-                         only what it changes; or a config.json that an evaluation has written
+  --config=CONFIG        held_out or held_out_large, the packaged suites; a .py file with
+                         get_config(), which may hold only what it changes; or a config.json that
+                         an evaluation has written
   --config.FIELD=VALUE   change one field: --config.num_seeds=10 --config.tasks=digits_conv,wine_mlp
                          --config.baselines=adam,adabelief (configs/held_out.py describes them all)
   --workdir=DIR          where the evaluation goes: config.json, results.csv (tidy: one row per
@@ -24,12 +25,13 @@ Trains every task of a suite with learned optimizers and with tuned baselines, f
                          which the same command goes on where it was stopped)
 
 Tuned hyperparameters and curves of baselines are kept in the user's cache folder and not computed
-again; hyperparameters for the packaged suite come with the package. From cold:
+again; hyperparameters for the packaged suites come with the package. From cold:
 --config.tuning.use_shipped=False --config.cache_dir=NEW_FOLDER.
 
-A task that an optimizer was meta-trained on is refused; --config.tasks.LABEL.held_out=False shows
-it as a meta-training task. Ctrl-C or SIGTERM: the command ends with status 75; run it again to go
-on. Other statuses: 0 done, 2 your mistake, 1 a failure.
+A held-out task that an optimizer was meta-trained on or chosen by is refused;
+--config.tasks.LABEL.set=meta_training (or validation) shows it as what it is. Ctrl-C or SIGTERM:
+the command ends with status 75; run it again to go on. Other statuses: 0 done, 2 your mistake, 1 a
+failure.
 
 example: lopt evaluate general runs/digits --config=held_out --workdir=runs/held_out
 """
