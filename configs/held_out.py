@@ -66,7 +66,7 @@ def get_config() -> ConfigDict:
             "wine_mixture": {},
             "heat_equation": {},
             "quadratic_family": {},
-            "quadratic_family_noise_free": {"name": "quadratic_family", "dim": 30, "noise": 0.0},
+            "quadratic_noise_free": {"name": "quadratic_family", "dim": 30, "noise": 0.0},
         }
     )
 

@@ -49,7 +49,7 @@ def comparisons(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
     table = Table("optimizer", "to", "loss", title=title, title_justify="left")
     for column in ("ratio", "95 % interval", "better", "worst", "accuracy", "lowest", "time"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for row in rows:
         accuracy, lowest = (
             _cell(None if row[x] is None else 100 * row[x], "+.1f")
