@@ -56,10 +56,11 @@ class Baseline:
             hyperparameters: values by name, all of them in ``space``.
             num_steps: length of the training, in inner steps.
         """
-        values = {name: span.default for name, span in self.space.items()} | dict(hyperparameters)
+        defaults = {name: span.default for name, span in self.space.items()}
+        values = {**self.fixed, **defaults, **hyperparameters}
         if self.cosine:
             values[LEARNING_RATE] = optax.cosine_decay_schedule(values[LEARNING_RATE], num_steps)
-        return self.factory(**self.fixed, **values)
+        return self.factory(**values)
 
     def fix(self, fields: Mapping[str, Any]) -> "Baseline":
         """The baseline with some arguments given; a given learning rate leaves nothing to tune."""

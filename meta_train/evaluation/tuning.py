@@ -2,7 +2,8 @@
 
 First the learning rate takes `num_grid` values over its whole range, evenly on a logarithmic scale,
 while the other hyperparameters have their defaults. Then `num_random` trials draw the others at
-random and the learning rate within one grid step of the best. The best of all trials wins.
+random and the learning rate within one grid step of the best. The best of all trials wins. The
+learning rate is the hyperparameter that stands first, whatever its name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from meta_train.evaluation.baselines import LEARNING_RATE, Range
+from meta_train.evaluation.baselines import Range
 
 Hyperparameters = dict[str, float]
 
@@ -50,16 +51,18 @@ def tune(
     """Search for the hyperparameters with the lowest score.
 
     Args:
-        space: ranges of the hyperparameters; where it is empty there is nothing to search.
+        space: ranges of the hyperparameters, the learning rate first; where it is empty there is
+            nothing to search.
         budget: at least one value on the grid.
         measure: the scores of several choices; called once for the grid, once for the rest.
         seed: of the random search; the same seed gives the same trials.
     """
     if not space:
         return Tuned({}, (), at_edge=False)
-    rates = _grid(space[LEARNING_RATE], budget.num_grid)
+    first = next(iter(space))
+    rates = _grid(space[first], budget.num_grid)
     defaults = {name: span.default for name, span in space.items()}
-    trials = _measured([defaults | {LEARNING_RATE: rate} for rate in rates], measure)
+    trials = _measured([defaults | {first: rate} for rate in rates], measure)
     best = int(np.argmin([trial.score for trial in trials]))
     at_edge = budget.num_grid > 1 and best in (0, budget.num_grid - 1)
     if budget.num_random:
@@ -77,14 +80,15 @@ def _grid(span: Range, count: int) -> list[float]:
 def _random(
     space: Mapping[str, Range], rate: float, budget: Budget, seed: int
 ) -> list[Hyperparameters]:
-    span = space[LEARNING_RATE]
+    first = next(iter(space))
+    span = space[first]
     step = (span.high / span.low) ** (1 / max(1, budget.num_grid - 1))
     draws = np.random.default_rng(seed).random((budget.num_random, len(space)))
     chosen = []
     for row in draws:
         fractions = dict(zip(space, row, strict=True))
         values = {name: float(space[name].at(fraction)) for name, fraction in fractions.items()}
-        values[LEARNING_RATE] = float(rate * step ** (2 * fractions[LEARNING_RATE] - 1))
+        values[first] = float(rate * step ** (2 * fractions[first] - 1))
         chosen.append(values)
     return chosen
 

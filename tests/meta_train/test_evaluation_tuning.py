@@ -100,3 +100,13 @@ def test_given_arguments_are_not_tuned():
     fixed = adam.fix({LEARNING_RATE: 0.1, "nesterov": True})
     assert fixed.space == {}
     assert fixed.fixed == {"b1": 0.9, "b2": 0.999, LEARNING_RATE: 0.1, "nesterov": True}
+
+
+def test_a_given_learning_rate_decays_where_it_is_to():
+    cosine = BASELINES["adamw_cosine"].fix({LEARNING_RATE: 0.1})
+    grads, params = {"w": np.ones(2, np.float32)}, {"w": np.zeros(2, np.float32)}
+    optimizer = cosine.bind({}, 2)
+    state = optimizer.init(params)
+    first, state = optimizer.update(grads, state, params)
+    second, _ = optimizer.update(grads, state, params)
+    np.testing.assert_allclose(second["w"], first["w"] / 2, rtol=1e-3)
