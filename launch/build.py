@@ -55,18 +55,18 @@ def build(config: Config) -> Experiment:
     optimizer, tasks, weights, judges, valid_weights = None, {}, (1.0,), (), ()
     if fields["system"]["name"] == "lopt":
         optimizer = make_named(LOPTS, "optimizer", fields["optimizer"])
-        tasks, weights = _make_tasks(fields["tasks"], "tasks", fields["data_dir"])
+        tasks, weights = make_tasks(fields["tasks"], "tasks", fields["data_dir"])
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
         systems = _lopt_systems(optimizer, tasks, fields["objective"])
-        validated, valid_weights = _make_tasks(
+        validated, valid_weights = make_tasks(
             fields["meta_validation"]["tasks"], "meta_validation.tasks", fields["data_dir"]
         )
         judges = _lopt_systems(optimizer, validated, fields["objective"])
     else:
         systems = (make_named(meta_train.SYSTEMS, "system", fields["system"]),)
     _check_endless(config, episodes)
-    held_out, _ = _make_tasks(
+    held_out, _ = make_tasks(
         fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
     )
     _check_apart(fields)
@@ -205,10 +205,14 @@ def _group_std(value: Any) -> dict[str, float]:
     return {group: float(std) for group, std in value.items()}
 
 
-def _make_tasks(
+def make_tasks(
     section: Mapping[str, Mapping[str, Any]], where: str, data_dir: str | None
 ) -> tuple[dict[str, task_package.Task], tuple[float, ...]]:
-    """Tasks by label, and their weights in the same order."""
+    """Tasks by label, and their weights in the same order.
+
+    Raises:
+        UserError: as for ``make_task``, or a weight that is not above 0.
+    """
     tasks: dict[str, task_package.Task] = {}
     weights: list[float] = []
     for label, entry in section.items():

@@ -14,12 +14,15 @@ import optax
 import lopt
 from launch import bundles, errors
 from launch.construct import check_fields
+from launch.evaluate import calibrated
 from lopt import bundle_config
 from meta_train.evaluation import BASELINES, Baseline, Range
 from meta_train.evaluation.baselines import LEARNING_RATE
 
 _RATE = {LEARNING_RATE: Range(1e-4, 1.0, 1e-3)}
 """What is tuned of an optimizer that is not in the registry."""
+_MULTIPLIER = {"learning_rate_multiplier": Range(0.1, 10.0, 1.0)}
+"""What is tuned of a learned optimizer."""
 
 
 class Optimizer(NamedTuple):
@@ -27,7 +30,7 @@ class Optimizer(NamedTuple):
 
     name: str
     kind: str
-    """"learned" or "baseline"."""
+    """"learned", "learned, tuned", which no verdict is about, or "baseline"."""
     description: str
     horizon: int | None
     """Inner steps that a learned optimizer was meta-trained for."""
@@ -45,12 +48,15 @@ class Optimizer(NamedTuple):
     """Of the bundle; None of a baseline."""
 
 
-def load_bundles(paths: Sequence[str], taken: Iterable[str] = ()) -> list[Optimizer]:
+def load_bundles(
+    paths: Sequence[str], taken: Iterable[str] = (), multiplier: bool = False
+) -> list[Optimizer]:
     """Load bundles, or the bundles in work folders; each gets the name of its folder.
 
     Args:
         paths: folders, or names of shipped bundles.
         taken: names that are not free any more.
+        multiplier: whether each is followed by itself with a tuned learning-rate multiplier.
 
     Raises:
         UserError: one that is not there, or is damaged.
@@ -63,7 +69,8 @@ def load_bundles(paths: Sequence[str], taken: Iterable[str] = ()) -> list[Optimi
         name = path.parent.name if path.name == bundles.BUNDLE else path.name
         name = _unused(name, names)
         names.add(name)
-        found.append(_learned(name, bundle, path))
+        learned = _learned(name, bundle, path)
+        found += [learned, _with_multiplier(learned)] if multiplier else [learned]
     return found
 
 
@@ -95,18 +102,45 @@ def _learned(name: str, bundle: lopt.Bundle, folder: Path) -> Optimizer:
     )
 
 
+def _with_multiplier(learned: Optimizer) -> Optimizer:
+    """The same with a factor on its steps that is tuned as a baseline's learning rate is.
+
+    Of a schedule-free rule the average that is validated is only near, see ``evaluation_params``.
+    """
+
+    def make(theta: Any, hyperparameters: Any, num_steps: int) -> optax.GradientTransformation:
+        return lopt.with_options(learned.make(theta, {}, num_steps), **hyperparameters)
+
+    return learned._replace(
+        name=f"{learned.name}, multiplier tuned",
+        kind="learned, tuned",
+        description=f"{learned.description}; tuned: {', '.join(_MULTIPLIER)}",
+        space=_MULTIPLIER,
+        make=make,
+        identity={**learned.identity, "space": _as_json(_MULTIPLIER)},
+    )
+
+
 def _baseline(label: str, fields: dict[str, Any]) -> Optimizer:
     where, name = f"baselines.{label}", fields.pop("name")
+    source = fields.pop("calibrated", False)
     known = {**{name: Baseline(f, _RATE) for name, f in _of_optax().items()}, **BASELINES}
     if name not in known:
         raise errors.unknown(f"config.{where}.name", name, known)
+    if source is not False:
+        if fields:
+            raise errors.UserError(
+                f"config.{where}: {', '.join(fields)} is given besides calibrated, which is a "
+                "whole setting; leave out one or the other"
+            )
+        fields = calibrated.setting(name, source, where)
     check_fields(known[name].factory, {LEARNING_RATE: 0.1, **fields}, where, name)
     baseline = known[name].fix(fields)
     _check_update(baseline, where, name)
     return Optimizer(
         label,
         kind="baseline",
-        description=baseline.description,
+        description=baseline.description + ("; calibrated" if source else ""),
         horizon=None,
         theta=(),
         space=baseline.space,
@@ -115,11 +149,15 @@ def _baseline(label: str, fields: dict[str, Any]) -> Optimizer:
             "optax": baseline.factory.__name__,
             "cosine": baseline.cosine,
             "fixed": dict(baseline.fixed),
-            "space": {name: list(span) for name, span in baseline.space.items()},
+            "space": _as_json(baseline.space),
         },
         card={},
         folder=None,
     )
+
+
+def _as_json(space: Mapping[str, Range]) -> dict[str, list]:
+    return {name: list(span) for name, span in space.items()}
 
 
 def _of_optax() -> dict[str, Callable[..., optax.GradientTransformation]]:

@@ -85,7 +85,9 @@ def load_shipped(key: Mapping[str, Any], folder: Path = SHIPPED) -> Any | None:
 
 @functools.cache
 def _shipped(folder: Path) -> dict[str, Any]:
-    files = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json")))
+    files = (
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*-jax*.json"))
+    )
     return {canonical(entry[_KEY]): entry["value"] for entries in files for entry in entries}
 
 

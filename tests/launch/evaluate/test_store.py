@@ -68,7 +68,7 @@ def test_all_folders_are_written_and_any_is_read(tmp_path):
 
 
 def test_shipped_results_need_the_very_key(tmp_path):
-    (tmp_path / "some.json").write_text(json.dumps([{"key": KEY, "value": VALUE}]))
+    (tmp_path / "some-jax0.12.json").write_text(json.dumps([{"key": KEY, "value": VALUE}]))
     assert store.load_shipped(KEY, tmp_path) == VALUE
     assert store.load_shipped({**KEY, "task": "abd"}, tmp_path) is None
 
