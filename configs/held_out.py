@@ -72,7 +72,9 @@ def get_config() -> ConfigDict:
 
     # Hand-designed optimizers by label: {name, arguments}. A name of `lopt list baselines` is tuned
     # in all its hyperparameters that are not given; any other optimizer of optax in its learning
-    # rate. One whose learning_rate is given is not tuned.
+    # rate. One whose learning_rate is given is not tuned, nor is one with calibrated = True: it has
+    # the one setting of `lopt calibrate` that comes with the package; or that in a folder of yours,
+    # calibrated = "DIR".
     config.baselines = ConfigDict(
         {
             "adam": {},
@@ -96,6 +98,7 @@ def get_config() -> ConfigDict:
             "criterion": "mean_loss",  # training loss over all steps; or "final_valid_loss"
             "on_axes": False,  # tune anew on every axis; else the hyperparameters of the task
             "use_shipped": True,  # take hyperparameters that come with the package, where they fit
+            "multiplier": False,  # a second row of each bundle: its steps times a tuned factor
         }
     )
 

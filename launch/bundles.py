@@ -173,12 +173,13 @@ def evaluated(summary: Mapping[str, Any]) -> Evaluated:
     if len(entries) != 1:
         raise ValueError(f"it is of {len(entries)} learned optimizers; evaluate this one alone")
     learned = entries[0]["name"]
+    baselines = [x["name"] for x in summary["optimizers"] if x["kind"] == "baseline"]
     rows = []
     for task in summary["tasks"]:
         setting = task["label"], task["axis"]
         here = {x["optimizer"]: x for x in summary["measures"] if (x["task"], x["axis"]) == setting}
-        own = here.pop(learned)
-        duel = verdict.duel(task["label"], Loss.of(own), [Loss.of(x) for x in here.values()])
+        own, losses = here[learned], [Loss.of(here[name]) for name in baselines]
+        duel = verdict.duel(task["label"], Loss.of(own), losses)
         decided = {"optimizer": LEARNED, "outcome": duel.outcome}
         rows.append(_evaluated_row(own, task["held_out"]) | decided)
         if duel.best is not None:

@@ -47,8 +47,10 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
         user_code.import_all(config.imports)
         fields = plain(config.to_dict())
         plan = make_plan(config)
-        optimizers = [*load_bundles(bundles, taken=fields["baselines"]),
-                      *make_baselines(fields["baselines"])]  # fmt: skip
+        optimizers = [
+            *load_bundles(bundles, fields["baselines"], fields["tuning"]["multiplier"]),
+            *make_baselines(fields["baselines"]),
+        ]
         if not optimizers:
             raise errors.UserError("nothing to judge: name a bundle or config.baselines")
         _check_reference(fields)
@@ -134,7 +136,7 @@ def _announce(
     tasks = sum(not setting.axis for setting in settings)
     print(
         f"judging {', '.join(learned) or 'no learned optimizer'} and "
-        f"{len(optimizers) - len(learned)} baselines on {tasks} tasks and "
+        f"{sum(x.kind == 'baseline' for x in optimizers)} baselines on {tasks} tasks and "
         f"{len(settings) - tasks} changes of them, {plan.num_seeds} seeds; a search is of "
         f"{sum(plan.budget)} trials; {workers} at a time on {jax.devices()[0].device_kind}",
         flush=True,

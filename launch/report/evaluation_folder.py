@@ -57,6 +57,8 @@ class Evaluation(NamedTuple):
     config: dict[str, Any]
     summary: dict[str, Any]
     learned: list[str]
+    tuned: list[str]
+    """Learned optimizers with a tuned multiplier: they are shown, but nothing is said of them."""
     baselines: list[str]
     settings: list[Setting]
     measures: dict[Key, dict[str, Any]]
@@ -67,7 +69,7 @@ class Evaluation(NamedTuple):
     @property
     def optimizers(self) -> list[str]:
         """Learned ones first."""
-        return [*self.learned, *self.baselines]
+        return [*self.learned, *self.tuned, *self.baselines]
 
     def rows(self, section: str) -> list[dict[str, Any]]:
         """The objects of one of the summary's lists."""
@@ -101,7 +103,10 @@ def read(folder: Path) -> Evaluation:
         config=_read_config(folder / workdir.CONFIG, remarks),
         summary=summary,
         learned=[name for name, kind in kinds.items() if kind == "learned"],
-        baselines=[name for name, kind in kinds.items() if kind != "learned"],
+        tuned=[name for name, kind in kinds.items() if kind == "learned, tuned"],
+        baselines=[
+            name for name, kind in kinds.items() if kind not in ("learned", "learned, tuned")
+        ],
         settings=[_setting(x) for x in _rows(summary, "tasks")],
         measures={_key(x): x for x in measures},
         curves=_read_curves(folder / RESULTS, remarks),

@@ -33,7 +33,7 @@ class Drawn(NamedTuple):
 def content(evaluation: Evaluation) -> dict[str, Any]:
     """What the template shows; to be called within ``styles.drawing()``."""
     remarks = list(evaluation.remarks)
-    lines = styles.lines(evaluation.learned, evaluation.baselines)
+    lines = styles.lines(evaluation.learned, [*evaluation.tuned, *evaluation.baselines])
     tasks = [x for x in evaluation.settings if not x.axis]
     changed = evaluation_words.changed(evaluation)
     words = {name: evaluation_words.sentences(evaluation, name) for name in evaluation.learned}
@@ -74,7 +74,8 @@ def _title(evaluation: Evaluation, num_tasks: int) -> str:
 def _subtitle(evaluation: Evaluation, tasks: list[Setting]) -> str:
     summary = evaluation.summary
     parts = [f"{sum(x.held_out for x in tasks)} of the tasks are held out"]
-    parts.append(f"against {len(evaluation.baselines)} tuned baselines")
+    count = len(evaluation.baselines)
+    parts.append(f"against {count} baseline{'s' * (count != 1)}")
     for field, noun in (("num_steps", "inner steps"), ("num_seeds", "seeds")):
         if tables.whole(summary.get(field)) != tables.ABSENT:
             parts.append(f"{tables.whole(summary[field])} {noun}")

@@ -26,9 +26,9 @@ SMALL = (
 """An evaluation in seconds."""
 
 
-def save_bundle(folder, tasks=TRAINED_ON):
+def save_bundle(folder, tasks=TRAINED_ON, learning_rate=0.1):
     """A bundle whose learning rate falls with t / T."""
-    rule = lopt.LOPTS["sgd_schedule"](schedule="linear", learning_rate=0.1)
+    rule = lopt.LOPTS["sgd_schedule"](schedule="linear", learning_rate=learning_rate)
     training = {"tasks": tasks, "validation_tasks": CHOSEN_BY}
     card = {"title": "a small one", "horizon": 20, "meta_training": training}
     theta = rule.init(jax.random.key(0))
