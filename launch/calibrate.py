@@ -9,32 +9,26 @@ from absl import flags
 from launch import configuration, errors, options, overrides, workdir
 
 HELP = """
-usage: lopt calibrate --config=CONFIG --workdir=DIR [--baselines=NAME,NAME] [--config.FIELD=VALUE]
+usage: lopt calibrate --config=CONFIG --workdir=DIR [--FLAG=VALUE ...]
 
-Finds for each baseline the ONE setting of its hyperparameters that is best over many tasks: what
-an optimizer is worth that nobody tunes. `lopt evaluate` judges it where a baseline says
-{"name": NAME, "calibrated": True}; settings for the packaged tasks come with the package.
+Finds for each baseline the ONE setting of its hyperparameters that is best over many tasks: what it
+is worth where nobody tunes it. In `lopt evaluate` a baseline {"name": NAME, "calibrated": DIR} has
+that setting.
 
-  --config=CONFIG        a meta-training config; its tasks are calibrated on, each counts alike,
-                         and its seed, data_dir and imports hold
+  --config=CONFIG        a meta-training config; each of its tasks counts alike
   --config.FIELD=VALUE   change one field: --config.tasks=patches_mlp_family,bigram_family
-  --workdir=DIR          where it goes: calibrated.json (for each baseline its setting and how it
-                         was found), parts/ (finished trials, from which the same command goes on
-                         where it was stopped)
-  --baselines=NAMES      of `lopt list baselines` (all of them by default), or of optax
+  --workdir=DIR          where it goes: calibrated.json (settings, and how they were found), parts/
+                         (finished trials, from which the same command goes on)
+  --baselines=NAMES      of `lopt list baselines`, which are the default, or of Optax
   --num_steps=1000       inner steps of every training run
   --num_seeds=5          training runs of every trial on each task
   --num_grid=10          trials of the learning rate alone, over its whole range
   --num_random=10        random trials of all hyperparameters near the best learning rate
-  --workers=N            tasks that are trained on at a time; one per core on a CPU by default,
-                         else one
+  --workers=N            tasks at a time; by default one per core of a CPU, else one
 
-A setting's score is the mean, over tasks and seeds, of the logarithm of a run's mean training loss
-in units of its first loss; from below a millionth and above ten times on, these count as that, and
-a run that diverges as ten times.
-
-Ctrl-C or SIGTERM: the command ends with status 75; run it again to go on. Other statuses: 0 done,
-2 your mistake, 1 a failure.
+The lowest mean, over tasks and seeds, of log(mean training loss / first loss of the run) wins. A
+ratio below 1e-6 counts as that, one above 10 and a run that diverges as 10. Exit status: 0 done, 75
+stopped by Ctrl-C or SIGTERM, run it again to go on; 2 your mistake, 1 a failure.
 
 example: lopt calibrate --config=general_scalars --workdir=runs/calibrated
 """

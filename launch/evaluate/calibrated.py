@@ -32,13 +32,14 @@ def setting(name: str, source: object, where: str) -> dict[str, float]:
         entries = json.loads(path.read_bytes())
         settings = {key: dict(entry["hyperparameters"]) for key, entry in entries.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise errors.UserError(
-            f"config.{where}.calibrated: {path} is no file of lopt calibrate ({error})"
+            f"config.{where}.calibrated: {path} is no file of lopt calibrate ({reason})"
         ) from error
     if name not in settings:
         raise errors.UserError(
             f"config.{where}.calibrated: {path.name} has no {name} (it has {', '.join(settings)}); "
             f"find its setting: lopt calibrate --config=general_scalars --baselines={name} "
-            f"--workdir=DIR, then calibrated='DIR'"
+            "--workdir=DIR, then calibrated='DIR'"
         )
     return settings[name]
