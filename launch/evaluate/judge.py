@@ -118,7 +118,7 @@ def _base_key(
 
 def _declared(optimizer: Optimizer, setting: Setting) -> int:
     """The number of steps that an optimizer is told; baselines' schedules keep the true one."""
-    return setting.declared_num_steps if optimizer.kind == "learned" else setting.num_steps
+    return setting.num_steps if optimizer.kind == "baseline" else setting.declared_num_steps
 
 
 def _tuned(
