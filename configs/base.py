@@ -40,6 +40,8 @@ def get_config() -> ConfigDict:
     config.tasks = ConfigDict({"digits_mlp": {"weight": 1.0}})
     # Tasks that each meta-step takes, drawn by weight; None: all. Fewer are faster, and noisier.
     config.systems_per_step = _any(None)
+    # Largest norm of one task's meta-gradient, before the mean over tasks; None: no limit.
+    config.system_clip_norm = _any(None)
 
     config.estimator = ConfigDict(
         {

@@ -276,7 +276,8 @@ def _make_trainer(
             weights=weights,
             steps_per_dispatch=fields["steps_per_dispatch"],
             devices=devices.choose(fields["devices"], estimator.num_groups),
-            max_grad_norm=_max_grad_norm(fields["bad_steps"]["max_grad_norm"]),
+            max_grad_norm=_limit(fields["bad_steps"]["max_grad_norm"], "bad_steps.max_grad_norm"),
+            system_clip_norm=_limit(fields["system_clip_norm"], "system_clip_norm"),
             systems_per_step=count,
             execution=execution,
         )
@@ -284,11 +285,9 @@ def _make_trainer(
         raise errors.UserError(f"config: {error}") from error
 
 
-def _max_grad_norm(value: Any) -> float:
+def _limit(value: Any, where: str) -> float:
     if value is None:
         return math.inf
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise errors.UserError(
-            f"config.bad_steps.max_grad_norm = {value!r} must be a number above 0, or None"
-        )
+        raise errors.UserError(f"config.{where} = {value!r} must be a number above 0, or None")
     return float(value)

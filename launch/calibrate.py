@@ -30,7 +30,7 @@ The lowest mean, over tasks and seeds, of log(mean training loss / first loss of
 ratio below 1e-6 counts as that, one above 10 and a run that diverges as 10. Exit status: 0 done, 75
 stopped by Ctrl-C or SIGTERM, run it again to go on; 2 your mistake, 1 a failure.
 
-example: lopt calibrate --config=general_scalars --workdir=runs/calibrated
+example: lopt calibrate --config=general --workdir=runs/calibrated
 """
 
 _NUMBERS = {
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     """Calibrate; returns the exit status."""
     spec, rest = overrides.split_config(arguments)
     if not spec:
-        raise errors.UserError("--config is missing; for instance --config=general_scalars")
+        raise errors.UserError("--config is missing; for instance --config=general")
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "Where it goes.", flag_values=values)
     flags.DEFINE_list("baselines", None, "What is calibrated.", flag_values=values)

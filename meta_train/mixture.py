@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,10 +70,12 @@ class Mixture:
     Args:
         shares: weight of each system in the meta-loss; they sum to 1.
         probabilities: with which each takes part in a meta-step, see ``inclusion_probabilities``.
+        clip_norm: largest norm of one system's meta-gradient; infinite for no limit.
     """
 
     shares: tuple[float, ...]
     probabilities: tuple[float, ...]
+    clip_norm: float = math.inf
 
     def estimate(
         self,
@@ -119,7 +122,7 @@ class Mixture:
         # shown is the plain average over those that did, which fluctuates less.
         unbiased = functools.partial(total, present / np.maximum(self.probabilities, 1e-30))
         average = functools.partial(total, present / jnp.sum(present))
-        grad = jax.tree.map(unbiased, *[estimate.grad for estimate in estimates])
+        grad = jax.tree.map(unbiased, *[self._clip(estimate.grad) for estimate in estimates])
         records = {
             "meta_loss": average(*[estimate.loss for estimate in estimates]),
             "grad_norm": optax.tree.norm(grad),
@@ -129,6 +132,12 @@ class Mixture:
             adds_up = name in summed
             records[name] = functools.reduce(jnp.add, values) if adds_up else average(*values)
         return grad, records
+
+    def _clip(self, grad: Theta) -> Theta:
+        if math.isinf(self.clip_norm):
+            return grad
+        factor = jnp.minimum(1.0, self.clip_norm / optax.tree.norm(grad))
+        return jax.tree.map(lambda leaf: factor * leaf, grad)
 
 
 def _where(

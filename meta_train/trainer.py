@@ -46,11 +46,14 @@ class MetaTrainer:
             all. A system is drawn with a probability in proportion to its weight (at most 1), and
             its meta-gradient divided by that: the expectation is that of taking all, at a larger
             variance. The others keep their particles as they are.
+        system_clip_norm: largest norm of one system's meta-gradient, before the mean over systems.
+            Meta-gradients of long unrolls have heavy tails; a limit keeps one system from drowning
+            the others for a meta-step. Where it is at work, the mean is biased towards them.
         execution: how many particles, and parameters of a tensor, are worked on at once.
 
     Raises:
         ValueError: for no systems, more of them per meta-step than have a weight, a
-            ``max_grad_norm`` not above 0, weights that do not fit them, or devices over which the
+            ``max_grad_norm`` or ``system_clip_norm`` not above 0, weights that do not fit them, or devices over which the
             estimator's groups cannot be split evenly.
 
     Example:
@@ -67,6 +70,7 @@ class MetaTrainer:
     devices: Devices = _static(default=ONE_DEVICE)
     max_grad_norm: float = _static(default=math.inf)
     systems_per_step: int | None = _static(default=None)
+    system_clip_norm: float = _static(default=math.inf)
     execution: Execution = _static(default=Execution())
 
     def __post_init__(self) -> None:
@@ -79,6 +83,8 @@ class MetaTrainer:
             raise ValueError(f"steps_per_dispatch = {self.steps_per_dispatch} must be at least 1.")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm = {self.max_grad_norm} must be above 0.")
+        if not self.system_clip_norm > 0:
+            raise ValueError(f"system_clip_norm = {self.system_clip_norm} must be above 0.")
         if self.estimator.num_groups % self.devices.count:
             raise ValueError(
                 f"{self.estimator.num_groups} groups of particles cannot be split evenly over "
@@ -161,7 +167,7 @@ class MetaTrainer:
 
     @functools.cached_property
     def _mixture(self) -> Mixture:
-        return Mixture(self.shares, self.probabilities)
+        return Mixture(self.shares, self.probabilities, self.system_clip_norm)
 
     @jax.jit
     def _init(self, key: jax.Array, theta: Theta | None) -> MetaState:

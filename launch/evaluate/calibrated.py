@@ -39,7 +39,7 @@ def setting(name: str, source: object, where: str) -> dict[str, float]:
     if name not in settings:
         raise errors.UserError(
             f"config.{where}.calibrated: {path.name} has no {name} (it has {', '.join(settings)}); "
-            f"find its setting: lopt calibrate --config=general_scalars --baselines={name} "
+            f"find its setting: lopt calibrate --config=general --baselines={name} "
             "--workdir=DIR, then calibrated='DIR'"
         )
     return settings[name]

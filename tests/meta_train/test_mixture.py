@@ -120,6 +120,22 @@ def test_to_take_all_is_the_default():
     assert default.probabilities == everything.probabilities == (1.0, 1.0)
 
 
+def test_no_system_counts_more_than_the_clip_norm():
+    """The mean over systems of meta-gradients that are each cut to the norm, by hand."""
+    states = tuple(ESTIMATOR.init(s, jax.random.key(i), THETA) for i, s in enumerate(SYSTEMS))
+    key, limit = jax.random.key(4), 1e-2
+    args = (ESTIMATOR, SYSTEMS, key, THETA, states)
+    clipped = Mixture((0.25, 0.75), (1.0, 1.0), limit).estimate(*args)[0]
+    expected, longest = 0.0, 0.0
+    for i, (share, system) in enumerate(zip((0.25, 0.75), SYSTEMS, strict=True)):
+        estimate, _ = ESTIMATOR.estimate(system, jax.random.fold_in(key, i), THETA, states[i])
+        grad = ravel_pytree(estimate.grad)[0]
+        longest = max(longest, float(jnp.linalg.norm(grad)))
+        expected += share * grad * jnp.minimum(1.0, limit / jnp.linalg.norm(grad))
+    assert longest > 2 * limit
+    np.testing.assert_allclose(ravel_pytree(clipped)[0], expected, rtol=1e-4, atol=1e-7)
+
+
 class Counting(PES):
     """With a metric that counts, and one of a whole number that does not."""
 

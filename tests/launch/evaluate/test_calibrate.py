@@ -15,7 +15,7 @@ from meta_train.evaluation.calibration import log_losses
 from tests.launch.evaluate.conftest import SMALL
 
 WORDS = (
-    "--config=general_scalars",
+    "--config=general",
     "--config.tasks={'bowl': {'name': 'quadratic', 'dim': 2}, 'wide': {'name': 'quadratic'}}",
     "--baselines=adam,adamw_cosine",
     "--num_steps=20",
@@ -63,7 +63,7 @@ def test_every_baseline_has_one_setting_and_how_it_was_found(finished):
         assert (entry["num_steps"], entry["num_seeds"], entry["seed"]) == (20, 2, 0)
         assert entry["tasks"] == ["bowl", "wide"]
         assert entry["versions"]["jax"]
-        assert entry["command"].startswith("lopt calibrate --config=general_scalars ")
+        assert entry["command"].startswith("lopt calibrate --config=general ")
         assert str(folder) not in entry["command"]
 
 

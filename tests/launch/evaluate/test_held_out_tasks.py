@@ -126,7 +126,7 @@ def test_families_are_of_the_kind_of_their_members():
 def test_packaged_sets_share_no_data_with_the_same_network():
     suites = [configuration.load(suite, EVALUATE).tasks for suite in configuration.SUITES]
     assert all(entry.set == "held_out" for tasks in suites for entry in tasks.values())
-    run = configuration.load("general_scalars")
+    run = configuration.load("general")
     sets = {
         name: {kind(entry.name, entry.to_dict()) for tasks in group for entry in tasks.values()}
         for name, group in (
