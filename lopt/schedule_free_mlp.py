@@ -6,14 +6,16 @@ momenta m_k and second moment v, all corrected for their start at zero, and s = 
     d = g s + RMS(g s) B tanh(MLP(7 features of every parameter | f) / B)
     z <- z - eta (d + lambda y),   x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
     log(eta) = log(learning_rate) + log(warm) + 5 (a_0 + a f)
+    log(lambda) = log(weight_decay) + 5 (b_0 + b f)
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
 
-where f are 12 features: sizes of the tensor and of its parameters, how well the gradients of the
-last 10 and 100 and of all steps agree, the progress t / T and the trend of the training loss.
+where f are 16 features: sizes of the tensor, of all tensors and of the tensor's parameters, how
+well the gradients of the last 10 and 100 and of all steps agree, how large the recent ones are
+beside all, the progress t / T and the trend of the training loss. a f and b f stay within +-4.
 
-The meta-parameters "scalars" are a and what moves the logit of beta, r, log(W) and log(lambda),
-divided by 5, so that perturbations of one size suit them all. They start at zero, and so does the
-last layer of the MLP, "network": the first theta is schedule-free AdamW as the fields say.
+The meta-parameters "scalars" are a, b and what moves the logit of beta, r and log(W), divided by 5,
+so that perturbations of one size suit them all. They start at zero, and so does the last layer of
+the MLP, "network": the first theta is schedule-free AdamW as the fields say.
 
 The steps do not depend on the unit of the gradients, from 1e-15 to 1e15. Of x, y and z only y - x
 is kept. Steps are proportional to eta, and y - x is zero at first; so a factor on the steps
@@ -54,8 +56,11 @@ RELATIVE_EPSILON = 1e-6
 """Gradients far below this part of their tensor's RMS make small steps."""
 SMALLEST_PARAMETERS = 1e-4
 """An RMS of parameters below this counts as this: biases start at zero."""
-SMALLEST_AGREEMENT = 1e-8
-NUM_FEATURES = 9 + loss_features.NUM_FEATURES
+SMALLEST_RATIO = 1e-8
+"""Of mean squares, where its logarithm is a feature."""
+MAX_LOG_FACTOR = 4.0
+"""What theta and the features can make of the first step size and weight decay: 55 times either."""
+NUM_FEATURES = 13 + loss_features.NUM_FEATURES
 PARAMETER_FEATURES = 7
 
 
@@ -71,6 +76,8 @@ class ScheduleFreeMLPState(NamedTuple):
     """Likewise ``[*shape]``: parameters minus their average, y - x."""
     path: Any
     """Per tensor a scalar: x - z as it would be if every d had been one."""
+    recent: Any
+    """Per tensor ``[2]``: averages of the mean square of the gradients."""
     weight_sum: Float[Array, ""]
     """Of the average's weights w."""
     loss: LossAverages
@@ -79,9 +86,7 @@ class ScheduleFreeMLPState(NamedTuple):
 class Shared(NamedTuple):
     """What all tensors have in common in one step."""
 
-    features: Float[Array, " 6"]
-    weight_decay: Float[Array, ""]
-    """lambda."""
+    features: Float[Array, " 7"]
     lag: Float[Array, ""]
     """1 - beta."""
     warm: Float[Array, ""]
@@ -101,14 +106,14 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         learning_rate: of the first theta.
         beta: likewise, in (0, 1).
         warmup_steps: likewise, W, after which warm is 0.63.
-        weight_decay: likewise, lambda.
+        weight_decay: likewise, lambda; what is learned of it moves it by a factor.
     """
 
     hidden: tuple[int, ...] = (8, 8)
     learning_rate: float = 0.046
     beta: float = 0.9
     warmup_steps: float = 2.0
-    weight_decay: float = 1e-5
+    weight_decay: float = 3e-3
 
     def __post_init__(self) -> None:
         hidden = transform.check_widths("hidden", self.hidden) if len(self.hidden) else ()
@@ -130,9 +135,9 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: ``{"scalars": {...}}`` of zeros and, where there is an MLP, ``"network"``."""
-        names = ("beta", "weight_power", "warmup_steps", "weight_decay")
-        scalars = {name: jnp.zeros((), jnp.float32) for name in names}
-        scalars |= {"step_size": jnp.zeros((1 + NUM_FEATURES,), jnp.float32)}
+        shapes = dict.fromkeys(("beta", "weight_power", "warmup_steps"), ())
+        shapes |= dict.fromkeys(("step_size", "weight_decay"), (1 + NUM_FEATURES,))
+        scalars = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
         if not self.hidden:
             return {"scalars": scalars}
         sizes = (PARAMETER_FEATURES + NUM_FEATURES, *self.hidden, 1)
@@ -146,6 +151,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             second_moment=transform.zeros_like(params),
             lead=transform.zeros_like(params),
             path=per_tensor.zeros(params),
+            recent=per_tensor.zeros(params, 2),
             weight_sum=jnp.zeros((), jnp.float32),
             loss=loss_features.init(),
         )
@@ -164,8 +170,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         weight_sum = state.weight_sum + weight
         logit = math.log(self.beta) - math.log1p(-self.beta)
         shared = Shared(
-            features=_shared_features(progress, time, loss),
-            weight_decay=self.weight_decay * jnp.exp(scalars["weight_decay"]),
+            features=_shared_features(inputs.params, progress, time, loss),
             lag=jax.nn.sigmoid(-(logit + scalars["beta"])),
             warm=warm,
             mix=weight / weight_sum,
@@ -174,14 +179,12 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
         params = inputs.params
         update = functools.partial(self._update_leaf, theta, shared)
-        new = jax.tree.map(update, params, inputs.grads, *state[1:5])
-        steps, momenta, second_moment, lead, path = (
-            jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(5)
+        new = jax.tree.map(update, params, inputs.grads, *state[1:6])
+        steps, *of_tensors = (
+            jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(6)
         )
         count = transform.increment(state.count)
-        return steps, ScheduleFreeMLPState(
-            count, momenta, second_moment, lead, path, weight_sum, loss
-        )
+        return steps, ScheduleFreeMLPState(count, *of_tensors, weight_sum, loss)
 
     def _update_leaf(
         self,
@@ -193,6 +196,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         second_moment: jax.Array,
         lead: jax.Array,
         path: jax.Array,
+        recent: jax.Array,
     ) -> tuple[jax.Array, ...]:
         """The step of one tensor, and its part of the next state."""
         grad = jnp.clip(grad, -MAX_GRADIENT, MAX_GRADIENT)
@@ -212,10 +216,13 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         of_momenta = jax.vmap(_mean_squares)(momenta) * jnp.square(momenta_units)
         walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
         of_lead = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
-        agreements = jnp.maximum(jnp.append(of_momenta, of_lead), SMALLEST_AGREEMENT)
-        features = jnp.concatenate([_tensor_features(param, size, agreements), shared.features])
-        weights = THETA_SCALE * theta["scalars"]["step_size"]
-        step_size = self.learning_rate * shared.warm * jnp.exp(weights[0] + weights[1:] @ features)
+        agreements = jnp.maximum(jnp.append(of_momenta, of_lead), SMALLEST_RATIO)
+        recent = recent + RATES[:2] * (_mean_squares(grad) - recent)
+        sizes = recent * (shared.corrections[:2] * jnp.square(unit))
+        own = _tensor_features(param, size, agreements, jnp.maximum(sizes, SMALLEST_RATIO))
+        features = jnp.concatenate([own, shared.features])
+        step_size = self.learning_rate * shared.warm * _factor(theta, "step_size", features)
+        weight_decay = self.weight_decay * _factor(theta, "weight_decay", features)
 
         if self.hidden:
             to_one = momenta_units * jax.lax.rsqrt(agreements[:2])
@@ -228,10 +235,17 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             residual = per_parameter.evaluate_net(net, inputs, param.shape, _bound)
             direction = direction + jnp.sqrt(_mean_squares(direction) + 1e-12) * residual
 
-        ahead = lead - shared.lag * step_size * (direction + shared.weight_decay * param)
+        ahead = lead - shared.lag * step_size * (direction + weight_decay * param)
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
         rest = 1.0 - shared.mix
-        return step, momenta, second_moment, rest * ahead, rest * (path + step_size)
+        return step, momenta, second_moment, rest * ahead, rest * (path + step_size), recent
+
+
+def _factor(theta: Theta, name: str, features: Float[Array, " F"]) -> Float[Array, ""]:
+    """What the features make of a hyperparameter of the first theta."""
+    weights = THETA_SCALE * theta["scalars"][name]
+    log = weights[0] + weights[1:] @ features
+    return jnp.exp(jnp.clip(log, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
 
 
 def _bound(output: jax.Array) -> jax.Array:
@@ -243,20 +257,30 @@ def _mean_squares(x: jax.Array) -> Float[Array, ""]:
 
 
 def _shared_features(
-    progress: Float[Array, ""], time: Float[Array, ""], loss: LossAverages
-) -> Float[Array, " 6"]:
-    """How far the training is, and the trend of its loss."""
+    params: Any, progress: Float[Array, ""], time: Float[Array, ""], loss: LossAverages
+) -> Float[Array, " 7"]:
+    """How large the network is, how far the training is, and the trend of its loss."""
     progress = jnp.minimum(progress, 1.0)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
     clock = [progress - 0.5, 0.5 * jnp.log(1.02 - progress), jnp.exp(-time / 20.0)]
-    return jnp.concatenate([jnp.stack(clock), 0.5 * loss_features.features(loss)])
+    clock = jnp.stack([_count_feature(num_params, 8.0), *clock])
+    return jnp.concatenate([clock, 0.5 * loss_features.features(loss)])
+
+
+def _count_feature(count: int, usual: float) -> np.float32:
+    """A number of parameters as a number of order one, given its usual logarithm."""
+    return np.float32(0.15 * (math.log(max(count, 1)) - usual))
 
 
 def _tensor_features(
-    param: jax.Array, size: Float[Array, ""], agreements: Float[Array, " 3"]
-) -> Float[Array, " 6"]:
-    """Shape and size of one tensor, and how well its gradients agree: zero for noise alone."""
+    param: jax.Array,
+    size: Float[Array, ""],
+    agreements: Float[Array, " 3"],
+    recent: Float[Array, " 2"],
+) -> Float[Array, " 9"]:
+    """Of one tensor: shape, size, agreement of gradients (zero for noise alone), their trend."""
     is_vector = param.ndim < 2
     fan_in = 32 if is_vector else max(math.prod(param.shape[:-1]), 1)
-    shape = np.array([is_vector, 0.3 * math.log(fan_in / 32)], np.float32)
+    shape = [is_vector, 0.3 * math.log(fan_in / 32), _count_feature(param.size, 6.0)]
     sizes = jnp.append(0.3 * (jnp.log(size) + 2.0), 0.3 * (1.0 + 0.5 * jnp.log(agreements)))
-    return jnp.concatenate([shape, sizes])
+    return jnp.concatenate([np.array(shape, np.float32), sizes, 0.15 * jnp.log(recent)])

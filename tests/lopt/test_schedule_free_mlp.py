@@ -74,24 +74,27 @@ def mlp(net, inputs):
     return inputs[..., 0]
 
 
-def reference(theta, y, grads):
+def reference(theta, y, grads, num_params):
     """x, y and z as in the docstring, one tensor in float64; y and x after every step."""
     theta = jax.tree.map(lambda x: np.asarray(x, np.float64), theta)
     own = {k: 5 * v for k, v in theta["scalars"].items()}
     beta = 1 / (1 + np.exp(-(np.log(9) + own["beta"])))
     x = z = y = np.asarray(y, np.float64)
     m1 = m2 = v = np.zeros_like(y)
-    path = total = 0.0
+    path = total = s1 = s2 = 0.0
     for t, (g, loss) in enumerate(zip(np.asarray(grads, np.float64), features_of_loss())):  # noqa: B905
         m1, m2, v = 0.9 * m1 + 0.1 * g, 0.99 * m2 + 0.01 * g, 0.999 * v + 0.001 * g * g
         a, b, c = m1 / (1 - 0.9 ** (t + 1)), m2 / (1 - 0.99 ** (t + 1)), v / (1 - 0.999 ** (t + 1))
         s = 1 / np.sqrt(c + 1e-12 * np.mean(c))
+        s1, s2 = 0.9 * s1 + 0.1 * rms(g) ** 2, 0.99 * s2 + 0.01 * rms(g) ** 2
+        trend = [s1 / (1 - 0.9 ** (t + 1)), s2 / (1 - 0.99 ** (t + 1))] / np.mean(c)
         agree = [rms(a) / rms(np.sqrt(c)), rms(b) / rms(np.sqrt(c))]
         agree += [rms(z - x) / path if path > 1e-12 else 1.0]
         size, progress = np.sqrt(rms(x) ** 2 + 1e-8), min(t / HORIZON, 1.0)
         fan_in = np.prod(y.shape[:-1]) if y.ndim > 1 else 32
-        f = [float(y.ndim < 2), 0.3 * np.log(fan_in / 32), 0.3 * (np.log(size) + 2)]
-        f += [0.3 * (1 + np.log(ratio)) for ratio in agree]
+        f = [float(y.ndim < 2), 0.3 * np.log(fan_in / 32), 0.15 * (np.log(y.size) - 6)]
+        f += [0.3 * (np.log(size) + 2), *(0.3 * (1 + np.log(ratio)) for ratio in agree)]
+        f += [*(0.15 * np.log(trend)), 0.15 * (np.log(num_params) - 8)]
         f += [progress - 0.5, 0.5 * np.log(1.02 - progress), np.exp(-t / 20), *(0.5 * loss)]
         warm = 1 - np.exp(-(t + 1) / (2 * np.exp(own["warmup_steps"])))
         eta = 0.046 * warm * np.exp(own["step_size"] @ [1.0, *f])
@@ -101,7 +104,8 @@ def reference(theta, y, grads):
             per = [d, a * s / agree[0], b * s / agree[1], b / rms(b), c * s / rms(np.sqrt(c))]
             inputs = np.stack([*per, lead, x / size, *(np.full_like(y, k) for k in f)], axis=-1)
             d = d + rms(d) * 3 * np.tanh(mlp(theta["network"], inputs) / 3)
-        z = z - eta * (d + 1e-5 * np.exp(own["weight_decay"]) * y)
+        decay = 3e-3 * np.exp(own["weight_decay"] @ [1.0, *f])
+        z = z - eta * (d + decay * y)
         weight = (t + 1) ** own["weight_power"] * warm**2
         total += weight
         mix = weight / total
@@ -116,8 +120,10 @@ def test_against_numpy(hidden):
     theta = draw_theta(rule)
     params, grads = draw()
     _, found, averages = unroll(lambda: rule.bind(theta, HORIZON), params, grads)
+    num_params = sum(x.size for x in params.values())
     for name, start in params.items():
-        expected = [np.stack(x) for x in zip(*reference(theta, start, grads[name]), strict=True)]
+        curves = reference(theta, start, grads[name], num_params)
+        expected = [np.stack(x) for x in zip(*curves, strict=True)]
         moved = np.max(np.abs(expected[0] - start))
         for ours, theirs in zip((found[name], averages[name]), expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * moved)
@@ -158,7 +164,7 @@ def test_the_network_can_be_left_out_and_added():
     alone = draw_theta(Rule(hidden=()))
     both = Rule().init(jax.random.key(0)) | alone
     assert set(alone) == {"scalars"}
-    assert sum(x.size for x in jax.tree.leaves(alone)) == 17
+    assert sum(x.size for x in jax.tree.leaves(alone)) == 37
     params, grads = draw()
     expected = unroll(lambda: Rule(hidden=()).bind(alone, HORIZON), params, grads)
     assert_close(unroll(lambda: Rule().bind(both, HORIZON), params, grads), expected, 1e-5)
