@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load
 
 TIMESCALES = (1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5)
-SCALARS = {"beta": 0, "step_size": 13, "warmup_steps": 0, "weight_decay": 0, "weight_power": 0}
+SCALARS = {"beta": 0, "step_size": 17, "warmup_steps": 0, "weight_decay": 17, "weight_power": 0}
 """Numbers in every meta-parameter of ``ScheduleFree``; 0 of a scalar."""
 
 
@@ -55,6 +55,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 loss = closure()
         value = loss if value is None else value
         value = None if value is None else float(value)
+        sizes = [param.numel() for group in self.param_groups for param in group["params"]]
+        self.rule.num_params = sum(sizes)
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None and param.numel():
@@ -195,10 +197,13 @@ class ScheduleFree:
                 f"num_steps = {num_steps} must be how many steps the training will have"
             )
         scalars = {name.split("/")[1]: (5 * x).tolist() for name, x in theta.items()}
-        self.num_steps, self.learning_rate = num_steps, fields["learning_rate"]
-        self.step_size, self.weight_power = scalars["step_size"], scalars["weight_power"]
+        self.num_steps, self.weight_power = num_steps, scalars["weight_power"]
+        self.first = {
+            "step_size": fields["learning_rate"],
+            "weight_decay": fields["weight_decay"],
+        }
+        self.weights = {name: scalars[name] for name in self.first}
         self.warmup_steps = fields["warmup_steps"] * math.exp(scalars["warmup_steps"])
-        self.weight_decay = fields["weight_decay"] * math.exp(scalars["weight_decay"])
         logit = math.log(fields["beta"]) - math.log1p(-fields["beta"])
         self.lag = 1 / (1 + math.exp(logit + scalars["beta"]))
 
@@ -209,6 +214,7 @@ class ScheduleFree:
             "second": torch.zeros_like(grad),
             "lead": torch.zeros_like(grad),
             "path": grad.new_zeros(()),
+            "recent": grad.new_zeros(2),
             "weight_sum": 0.0,
             "losses": 0,
             "loss_means": [0.0] * 4,
@@ -241,26 +247,37 @@ class ScheduleFree:
         walked = torch.where(path > 0, self.lag * path, 1.0)
         of_lead = torch.where(path > 0, lead.square().mean() / walked.square(), 1.0)
         agreements = torch.stack([*of_momenta, of_lead]).clamp(min=1e-8)
-        first, *weights = self.step_size
-        features = self.features(param, size, agreements, state)
-        log_size = sum(weight * x for weight, x in zip(weights, features, strict=True))
-        step_size = self.learning_rate * warm * torch.exp(first + log_size)
+        rates = grad.new_tensor((1 - 0.9, 1 - 0.99))
+        state["recent"] = state["recent"] + rates * (grad.square().mean() - state["recent"])
+        sizes = state["recent"] * (grad.new_tensor(corrections[:2]) * unit.square())
+        features = self.features(param, size, agreements, sizes.clamp(min=1e-8), state)
+        step_size = warm * self.hyperparameter("step_size", features)
+        weight_decay = self.hyperparameter("weight_decay", features)
 
-        ahead = lead - self.lag * step_size * (direction + self.weight_decay * param)
+        ahead = lead - self.lag * step_size * (direction + weight_decay * param)
         move = (1 + mix * (1 / self.lag - 1)) * ahead - lead
         state["lead"], state["path"] = (1 - mix) * ahead, (1 - mix) * (path + step_size)
         return move
 
-    def features(self, param, size, agreements, state):
-        """The numbers at which the step size looks, in the order of their weights."""
+    def hyperparameter(self, name, features):
+        """The first one times what the features make of it."""
+        first, *weights = self.weights[name]
+        log = first + sum(weight * x for weight, x in zip(weights, features, strict=True))
+        return self.first[name] * torch.exp(log.clamp(-4.0, 4.0))
+
+    def features(self, param, size, agreements, recent, state):
+        """The numbers at which step size and weight decay look, in the order of their weights."""
         is_vector, time = param.dim() < 2, state["step"]
         fan_in = 32 if is_vector else param[0].numel()
         progress = min(time / self.num_steps, 1.0)
         return [
             float(is_vector),
             0.3 * math.log(fan_in / 32),
+            0.15 * (math.log(param.numel()) - 6),
             0.3 * (size.log() + 2),
             *(0.3 * (1 + 0.5 * agreements.log())),
+            *(0.15 * recent.log()),
+            0.15 * (math.log(self.num_params) - 8),
             progress - 0.5,
             0.5 * math.log(1.02 - progress),
             math.exp(-time / 20),

@@ -53,8 +53,8 @@ class MetaTrainer:
 
     Raises:
         ValueError: for no systems, more of them per meta-step than have a weight, a
-            ``max_grad_norm`` or ``system_clip_norm`` not above 0, weights that do not fit them, or devices over which the
-            estimator's groups cannot be split evenly.
+            ``max_grad_norm`` or ``system_clip_norm`` not above 0, weights that do not fit them, or
+            devices over which the estimator's groups cannot be split evenly.
 
     Example:
         >>> trainer = MetaTrainer(systems, PES(1000, 20), optax.adam(1e-3))  # doctest: +SKIP
