@@ -15,10 +15,17 @@ _USUAL = {"init_scale": (0.7, 1.4), "reparam": (0.7, 1.4)}
 """Networks of images start near their usual initialisation; others vary by twice as much."""
 TASKS = {
     "patches_mlp_family": _USUAL,
+    "patches_mlp_wide": {
+        "name": "patches_mlp_family",
+        "width": (64, 256),
+        "depth": (1, 2),
+        **_USUAL,
+    },
     "patches_conv_family": _USUAL,
     "patches_resnet_family": {"batch_size": 16, **_USUAL},
     "patches_vit_family": {"batch_size": 8, **_USUAL},
     "patches_autoencoder_family": _USUAL,
+    "patches_vae_family": _USUAL,
     "memorization_family": _USUAL,
     "teacher_regression_family": {},
     "deep_linear_family": {},
