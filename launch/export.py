@@ -17,13 +17,15 @@ from launch import bundles, configuration, errors, options, user_code, workdir
 from launch.build import make_named
 from launch.configuration import Config
 from launch.construct import plain
+from launch.meta_optimizer import make_meta_optimizer
 from lopt import bundle_config, bundle_files
 from lopt.bundle import check_target
 from meta_train.evaluation import Row
+from meta_train.groups import averaged
 
 HELP = """
 usage: lopt export WORKDIR|BUNDLE OUT [--step=N] [--evaluation=DIR] [--title=TEXT]
-                   [--description=TEXT] [--command=TEXT] [--license=SPDX]
+                   [--description=TEXT] [--command=TEXT] [--license=SPDX] [--reset=PART,...]
 
 Writes the learned optimizer of a run, finished or not, into a new folder: theta.safetensors,
 config.json and a model card (README.md) that is filled from the run. `lopt.load(OUT)` makes an
@@ -36,6 +38,8 @@ written again, with what the flags change in its card.
   --title, --description   first lines of the card
   --command         a line of the card: the command that makes this optimizer again
   --license         of the weights, an SPDX expression such as Apache-2.0 (default) or CC-BY-4.0
+  --reset=PART,...  of a bundle: parts of theta, such as scalars/step_size, as its rule draws them
+                    first; evaluated beside the bundle, it shows what meta-training them is worth
 
 example: lopt export runs/digits my_optimizer --title="Digits optimizer"
 """
@@ -63,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     flags.DEFINE_integer("step", None, "Meta-step of the checkpoint.", flag_values=values)
     for name in ("evaluation", *_GIVEN):
         flags.DEFINE_string(name, None, "See HELP.", flag_values=values)
+    flags.DEFINE_list("reset", [], "Parts of theta.", flag_values=values)
     words = options.parse(arguments, values, positional=("WORKDIR", "OUT"))
     if len(words) < 2:
         missing = ("WORKDIR", "OUT")[len(words)]
@@ -78,7 +83,12 @@ def run(arguments: Sequence[str]) -> int:
         if (folder / bundle_files.WEIGHTS).exists():
             if values["step"].present:
                 raise errors.UserError(f"{folder} is a bundle: it has no checkpoints, so no --step")
-            rewrite(folder, out, values["evaluation"].value, given)
+            if values["reset"].value:
+                reset(folder, out, values["reset"].value, given)
+            else:
+                rewrite(folder, out, values["evaluation"].value, given)
+        elif values["reset"].value:
+            raise errors.UserError(f"--reset is for bundles; {folder}/bundle is one after the run")
         else:
             export(folder, out, values["step"].value, values["evaluation"].value, given)
     except ValueError as error:
@@ -147,6 +157,41 @@ def rewrite(folder: Path, out: Path, evaluation: str | None, given: Mapping[str,
     print(f"{out}: the optimizer of {folder}")
 
 
+def reset(folder: Path, out: Path, parts: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Write a bundle with parts of theta as its rule draws them first.
+
+    Args:
+        folder: of the bundle.
+        out: folder to write.
+        parts: of theta, such as "scalars" or "scalars/step_size".
+        given: see ``export``.
+
+    Raises:
+        UserError: theta has no such part.
+    """
+    optimizer, theta, card = lopt.load_bundle(folder)
+    first = optimizer.init(jax.random.key(0))
+    leaves, structure = jax.tree.flatten_with_path(theta)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    known = {name[:end] for name in names for end in _ends(name)}
+    for part in parts:
+        if part not in known:
+            raise errors.unknown("part of theta in --reset", part, known)
+    chosen = [
+        new if any(name[:end] in parts for end in _ends(name)) else old
+        for name, (_, old), new in zip(names, leaves, jax.tree.leaves(first), strict=True)
+    ]
+    title = f"{card.get('title', folder.name)}, the first {', '.join(parts)}"
+    kept = {name: card[name] for name in ("horizon", "meta_training", "license") if name in card}
+    lopt.save(out, optimizer, structure.unflatten(chosen), card={"title": title, **kept, **given})
+    print(f"{out}: the optimizer of {folder} with the first {', '.join(parts)}")
+
+
+def _ends(name: str) -> list[int]:
+    """Where a path's first parts end."""
+    return [i for i, letter in enumerate(f"{name}/") if letter == "/"]
+
+
 def find(folder: Path, step: int | None, theta_sha256: str | None = None) -> Source:
     """The newest whole checkpoint, after all its checksums.
 
@@ -212,17 +257,19 @@ def _read(store: Store, number: int) -> Source:
     user_code.import_all(config.imports)
     optimizer = make_named(lopt.LOPTS, "optimizer", plain(config.optimizer))
     here = SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
-        jax.eval_shape(optimizer.init, jax.random.key(0)),
-    )
+    like = {"theta": jax.eval_shape(optimizer.init, jax.random.key(0))}
+    if config.meta_optimizer.average_rate is not None:
+        meta_optimizer = make_meta_optimizer(plain(config.meta_optimizer), config.meta_steps)
+        like["meta_opt_state"] = jax.eval_shape(meta_optimizer.init, like["theta"])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
     try:
-        theta = store.restore(number, {"meta_state": {"theta": like}})["meta_state"]["theta"]
+        state = store.restore(number, {"meta_state": like})["meta_state"]
     except MismatchError as error:
         raise errors.UserError(
             f"{where} does not hold the theta of this version's {config.optimizer.name}: {error}"
         ) from error
-    return Source(number, metadata, config, optimizer, jax.device_get(theta), step.score)
+    theta = jax.device_get(averaged(state.get("meta_opt_state"), state["theta"]))
+    return Source(number, metadata, config, optimizer, theta, step.score)
 
 
 def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:

@@ -6,13 +6,17 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import lopt
 from checkpoints import Store
 from launch import bundles, cli, configuration, workdir
+from launch.construct import plain
 from launch.inspect import inspect
+from launch.meta_optimizer import make_meta_optimizer
 from lopt import bundle_config
+from meta_train.groups import averaged
 
 STEPS = (2, 4, 6)
 RULE = lopt.SGDSchedule()
@@ -102,6 +106,25 @@ def rewrite(run, change):
     tree = {"meta_state": {"theta": theta_of(run, 6)}}
     shutil.rmtree(run / "checkpoints")
     store.write(6, tree, metadata)
+
+
+def test_the_average_of_theta_where_there_is_one(tmp_path):
+    """It is what the run validates and bundles."""
+    own = configuration.complete(config().to_dict() | {"meta_optimizer": {"average_rate": 0.1}})
+    meta_optimizer = make_meta_optimizer(plain(own.meta_optimizer), own.meta_steps)
+    theta = theta_after(0)
+    meta_opt_state = meta_optimizer.init(theta)
+    for _ in range(3):
+        updates, meta_opt_state = meta_optimizer.update(theta_after(9), meta_opt_state, theta)
+        theta = optax.apply_updates(theta, updates)
+    tree = {"meta_state": {"theta": theta, "meta_opt_state": meta_opt_state}}
+    metadata = metadata_of(6) | {"config": own.to_dict()}
+    Store(tmp_path / "run" / "checkpoints").write(6, tree, metadata)
+    found = export(tmp_path / "run", tmp_path / "out").theta
+    average = averaged(meta_opt_state, theta)
+    jax.tree.map(np.testing.assert_array_equal, found, average)
+    with pytest.raises(AssertionError):
+        jax.tree.map(np.testing.assert_array_equal, found, theta)
 
 
 def test_newest_checkpoint_by_default(finished, tmp_path, capsys):
@@ -317,3 +340,17 @@ def test_evaluation_of_something_else(finished, tmp_path, user_error, change):
     (tmp_path / "summary.json").write_text(json.dumps(content))
     line = user_error("export", finished, tmp_path / "out", f"--evaluation={tmp_path}")
     assert "summary.json is damaged or of another version" in line
+
+
+def test_reset_puts_parts_of_theta_back(finished, tmp_path, capsys):
+    bundle, first = lopt.load_bundle(finished / "bundle"), RULE.init(jax.random.key(0))
+    part, *others = sorted(first)
+    found = export(finished / "bundle", tmp_path / "out", f"--reset={part}").theta
+    np.testing.assert_array_equal(found[part], first[part])
+    assert (bundle.theta[part] != first[part]).all()
+    for other in others:
+        np.testing.assert_array_equal(found[other], bundle.theta[other])
+    assert cli.main(["export", str(finished / "bundle"), str(tmp_path / "no"), "--reset=nil"]) == 2
+    assert part in capsys.readouterr().err
+    assert cli.main(["export", str(finished), str(tmp_path / "no"), f"--reset={part}"]) == 2
+    assert not (tmp_path / "no").exists()
