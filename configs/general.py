@@ -56,15 +56,19 @@ def get_config() -> ConfigDict:
     config.meta_steps = 600
     config.optimizer = ConfigDict({"name": "schedule_free_mlp", "hidden": ()})
     config.tasks = ConfigDict(TASKS)
-    config.system_clip_norm = 1.0
+    config.system_clip_norm = 3.0
     config.estimator.name = "nres"
     config.estimator.horizon = ConfigDict({"name": "log_uniform", "low": 200, "high": 2000})
     config.estimator.truncation_length = 50
     config.estimator.mean_over = "episodes"
     config.estimator.std = 0.02
-    config.meta_optimizer.learning_rate = 6e-3
-    config.meta_optimizer.average_rate = 0.02
+    # The decay pulls towards the first theta what the meta-gradient leaves undecided.
+    config.meta_optimizer.name = "adamw"
+    config.meta_optimizer.weight_decay = 0.5
+    config.meta_optimizer.learning_rate = 5e-3
+    config.meta_optimizer.average_rate = 0.01
     config.objective.split = "mixed"
+    config.objective.valid_weight = 0.35
     config.objective.unit = "first_theta"
     config.meta_validation.every_steps = 100
     config.meta_validation.num_seeds = 16
