@@ -59,6 +59,7 @@ def test_what_is_shipped_fits_the_suite(suite):
     lacking = [
         f"{search.label}: {search.baseline} by {search.criterion}"
         for search in ship.searches(suite)
-        if search.task not in OF_PYTHON and store.load_shipped(search.key) is None
+        if search.criterion == "mean_loss" and search.task not in OF_PYTHON
+        if store.load_shipped(search.key) is None
     ]
     assert not lacking, f"run launch.evaluate.ship again; {suite} lacks {', '.join(lacking)}"
