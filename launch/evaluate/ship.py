@@ -66,6 +66,9 @@ def main(words: Sequence[str]) -> int:
                 missing.append(f"{search.label} {search.baseline} {search.criterion}")
             else:
                 entries.append({"key": search.key, "value": value})
+        if not entries:
+            print(f"no search of {suite} is there")
+            continue
         target = SHIPPED / f"{suite}-jax{identity.tuning_versions()['jax']}.json"
         entries.sort(key=lambda entry: identity.canonical(entry["key"]))
         lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
