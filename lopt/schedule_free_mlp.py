@@ -180,11 +180,13 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         params = inputs.params
         update = functools.partial(self._update_leaf, theta, shared)
         new = jax.tree.map(update, params, inputs.grads, *state[1:6])
-        steps, *of_tensors = (
+        steps, momenta, second_moment, lead, path, recent = (
             jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(6)
         )
         count = transform.increment(state.count)
-        return steps, ScheduleFreeMLPState(count, *of_tensors, weight_sum, loss)
+        return steps, ScheduleFreeMLPState(
+            count, momenta, second_moment, lead, path, recent, weight_sum, loss
+        )
 
     def _update_leaf(
         self,
