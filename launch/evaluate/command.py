@@ -29,9 +29,8 @@ again; hyperparameters for the packaged suites come with the package. From cold:
 --config.tuning.use_shipped=False --config.cache_dir=NEW_FOLDER.
 
 A held-out task that an optimizer was meta-trained on or chosen by is refused;
---config.tasks.LABEL.set=meta_training (or validation) shows it as what it is. Ctrl-C or SIGTERM:
-the command ends with status 75; run it again to go on. Other statuses: 0 done, 2 your mistake, 1 a
-failure.
+--config.tasks.LABEL.set=meta_training (or validation) shows it as what it is. Ctrl-C ends with
+status 75; run it again to go on. Other statuses: 0 done, 2 your mistake, 1 a failure.
 
 example: lopt evaluate general runs/digits --config=held_out --workdir=runs/held_out
 """
