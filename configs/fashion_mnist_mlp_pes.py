@@ -2,9 +2,11 @@
 
 Command: lopt meta-train --config=fashion_mnist_mlp_pes --workdir=runs/fashion_mnist_mlp_pes
 Data: lopt data prepare fashion_mnist
-Machine: not yet measured.
-Minutes: not yet measured.
-Result: not yet measured.
+Machine: one core of an AMD EPYC virtual machine with AVX-512, at other work on the other core.
+Minutes: 4.6.
+Result: seed 0: mean training loss over 1,000 steps 10 % below Adam (0.383 against 0.427), no clear
+difference from schedule-free AdamW at its best rate of the grid; on the wider, deeper net 12 %
+below Adam, 1 % above schedule-free AdamW. Other seeds are not yet measured.
 """
 
 from ml_collections import ConfigDict
@@ -14,8 +16,13 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 2000
-    config.optimizer.step_mult = 0.01
+    config.meta_steps = 400
+    config.optimizer = ConfigDict({"name": "schedule_free_mlp"})
+    config.estimator.truncation_length = 50
+    config.estimator.std = 0.02
+    config.meta_optimizer.learning_rate = 3e-3
+    config.meta_optimizer.average_rate = 0.02
+    config.objective.split = "mixed"
     config.tasks = ConfigDict({"fashion_mnist_mlp": {"hidden": (32,), "batch_size": 128}})
     config.comparison.held_out = ConfigDict(
         {

@@ -2,9 +2,11 @@
 
 Command: lopt meta-train --config=mnist_mlp_pes --workdir=runs/mnist_mlp_pes
 Data: lopt data prepare mnist
-Machine: not yet measured.
-Minutes: not yet measured.
-Result: not yet measured.
+Machine: one core of an AMD EPYC virtual machine with AVX-512, at other work on the other core.
+Minutes: 4.6.
+Result: seed 0: mean training loss over 1,000 steps 23 % below Adam (0.167 against 0.217) and 11 %
+below schedule-free AdamW at their best rates of the grid; on the wider, deeper net 17 % below Adam,
+no clear difference from schedule-free AdamW. Other seeds are not yet measured.
 """
 
 from ml_collections import ConfigDict
@@ -14,8 +16,13 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 2000
-    config.optimizer.step_mult = 0.01
+    config.meta_steps = 400
+    config.optimizer = ConfigDict({"name": "schedule_free_mlp"})
+    config.estimator.truncation_length = 50
+    config.estimator.std = 0.02
+    config.meta_optimizer.learning_rate = 3e-3
+    config.meta_optimizer.average_rate = 0.02
+    config.objective.split = "mixed"
     config.tasks = ConfigDict({"mnist_mlp": {"hidden": (32,), "batch_size": 128}})
     config.comparison.held_out = ConfigDict(
         {"mnist_wider_deeper": {"name": "mnist_mlp", "hidden": (64, 32), "data_seed": 1}}

@@ -222,7 +222,7 @@ def test_split_config():
 
 
 def test_another_name_drops_the_fields_of_the_one_before():
-    config = configuration.load("mnist_mlp_pes")
+    config = configuration.load("cifar10_mlp_pes")
     assert "step_mult" in config.optimizer
     arguments = ["--config.optimizer.name=lstm", "--config.meta_optimizer.name=sgd"]
     overrides.define(config, arguments, flags.FlagValues())
