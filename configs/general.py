@@ -6,7 +6,7 @@ Machine: one core of an AMD EPYC virtual machine with AVX-512 (--config.devices.
 Minutes: 26, another meta-seed on the other core.
 Result: the meta-loss on its validation tasks is 0.99 of the first theta's; judged one by one beside
 tuned baselines they are 0.86 of Adam's mean training loss (interquartile mean, with five tasks on
-MNIST and Fashion-MNIST), as schedule-free AdamW tuned on every task; two meta-seeds 2 % apart.
+MNIST and Fashion-MNIST), like schedule-free AdamW tuned on every task; three meta-seeds are 3 % apart.
 docs/evaluation.md has the held-out suite.
 """
 

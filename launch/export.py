@@ -1,5 +1,6 @@
 """``lopt export``: the optimizer of a run, at any checkpoint, as a bundle to share."""
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -173,23 +174,20 @@ def reset(folder: Path, out: Path, parts: Sequence[str], given: Mapping[str, Any
     first = optimizer.init(jax.random.key(0))
     leaves, structure = jax.tree.flatten_with_path(theta)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    known = {name[:end] for name in names for end in _ends(name)}
+    # Of "scalars/beta": itself and "scalars".
+    parts_with = [set(itertools.accumulate(name.split("/"), "{}/{}".format)) for name in names]
+    known = set[str]().union(*parts_with)
     for part in parts:
         if part not in known:
             raise errors.unknown("part of theta in --reset", part, known)
     chosen = [
-        new if any(name[:end] in parts for end in _ends(name)) else old
-        for name, (_, old), new in zip(names, leaves, jax.tree.leaves(first), strict=True)
+        old if within.isdisjoint(parts) else new
+        for within, (_, old), new in zip(parts_with, leaves, jax.tree.leaves(first), strict=True)
     ]
     title = f"{card.get('title', folder.name)}, the first {', '.join(parts)}"
     kept = {name: card[name] for name in ("horizon", "meta_training", "license") if name in card}
     lopt.save(out, optimizer, structure.unflatten(chosen), card={"title": title, **kept, **given})
     print(f"{out}: the optimizer of {folder} with the first {', '.join(parts)}")
-
-
-def _ends(name: str) -> list[int]:
-    """Where a path's first parts end."""
-    return [i for i, letter in enumerate(f"{name}/") if letter == "/"]
 
 
 def find(folder: Path, step: int | None, theta_sha256: str | None = None) -> Source:
