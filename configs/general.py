@@ -6,8 +6,8 @@ Machine: one core of an AMD EPYC virtual machine with AVX-512 (--config.devices.
 Minutes: 26, another meta-seed on the other core.
 Result: the meta-loss on its validation tasks is 0.99 of the first theta's; judged one by one beside
 tuned baselines they are 0.86 of Adam's mean training loss (interquartile mean, with five tasks on
-MNIST and Fashion-MNIST), like schedule-free AdamW tuned on every task; three meta-seeds are 3 % apart.
-docs/evaluation.md has the held-out suite.
+MNIST and Fashion-MNIST), like schedule-free AdamW tuned on every task; three meta-seeds are within
+3 % of each other. docs/evaluation.md has the held-out suite.
 """
 
 from ml_collections import ConfigDict
