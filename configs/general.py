@@ -29,7 +29,15 @@ TASKS = {
     "patches_vit_family": {"batch_size": 8, **_USUAL},
     "patches_autoencoder_family": _USUAL,
     "patches_vae_family": _USUAL,
-    "memorization_family": _USUAL,
+    "memorization_family": {"label_noise": (0.0, 0.5), **_USUAL},
+    "memorization_small": {
+        "name": "memorization_family",
+        "image_size": 4,
+        "num_examples": (64, 512),
+        "label_noise": (0.0, 0.1),
+        **_USUAL,
+    },
+    "patches_mlp_small": {"name": "patches_mlp_family", "image_size": 4, **_USUAL},
     "teacher_regression_family": {},
     "deep_linear_family": {},
     "least_squares_family": {},
@@ -67,7 +75,7 @@ def get_config() -> ConfigDict:
     config.estimator.std = 0.02
     # The decay pulls towards the first theta what the meta-gradient leaves undecided.
     config.meta_optimizer.name = "adamw"
-    config.meta_optimizer.weight_decay = 0.5
+    config.meta_optimizer.weight_decay = 0.25
     config.meta_optimizer.learning_rate = 5e-3
     config.meta_optimizer.average_rate = 0.01
     config.objective.split = "mixed"

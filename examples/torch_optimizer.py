@@ -21,7 +21,10 @@ import torch
 from safetensors.torch import load
 
 TIMESCALES = (1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5)
-SCALARS = {"beta": 0, "step_size": 17, "warmup_steps": 0, "weight_decay": 17, "weight_power": 0}
+SCALARS = {
+    **dict.fromkeys(("beta", "warmup_steps", "weight_power"), 0),
+    **dict.fromkeys(("step_size", "weight_decay", "damping"), 17),
+}
 """Numbers in every meta-parameter of ``ScheduleFree``; 0 of a scalar."""
 
 
@@ -180,10 +183,10 @@ class AdafacMLP(MLP):
 
 
 class ScheduleFree:
-    """``schedule_free_mlp`` without its network: schedule-free Adam with learned step sizes.
+    """``schedule_free_mlp`` without its network: schedule-free Adam on whitened gradients.
 
-    Weights are laid out as PyTorch's layers have them, [outputs, inputs, ...]; JAX's have the
-    outputs last.
+    Weights are laid out as PyTorch's layers have them, [outputs, inputs, *window]; the rule sees
+    them as JAX has them, [*window, inputs, outputs].
     """
 
     def __init__(self, fields, theta, num_steps):
@@ -201,6 +204,7 @@ class ScheduleFree:
         self.first = {
             "step_size": fields["learning_rate"],
             "weight_decay": fields["weight_decay"],
+            "damping": fields["damping"],
         }
         self.weights = {name: scalars[name] for name in self.first}
         self.warmup_steps = fields["warmup_steps"] * math.exp(scalars["warmup_steps"])
@@ -210,11 +214,12 @@ class ScheduleFree:
     def init(self, grad):
         """What is kept for one tensor; "lead" is its distance from its average."""
         return {
-            "momenta": grad.new_zeros(2, *grad.shape),
+            "whitening": whitening_state(as_in_jax(grad)),
             "second": torch.zeros_like(grad),
             "lead": torch.zeros_like(grad),
             "path": grad.new_zeros(()),
-            "recent": grad.new_zeros(2),
+            "sizes": grad.new_zeros(3),
+            "cosines": grad.new_zeros(2),
             "weight_sum": 0.0,
             "losses": 0,
             "loss_means": [0.0] * 4,
@@ -229,30 +234,30 @@ class ScheduleFree:
         weight = (time + 1) ** self.weight_power * warm**2
         state["weight_sum"] += weight
         mix = weight / state["weight_sum"]
-        corrections = [-1 / math.expm1((time + 1) * math.log(d)) for d in (0.9, 0.99, 0.999)]
+        decays = torch.tensor((0.9, 0.99, 0.999), dtype=torch.float64)
+        corrections, rates = 1 / (1 - decays ** (time + 1)).to(grad), (1 - decays).to(grad)
 
         grad = grad.clamp(-1e15, 1e15)
-        move_averages(state["momenta"], grad, grad.new_tensor((1 - 0.9, 1 - 0.99)))
-        state["second"].add_((1 - 0.999) * (grad.square() - state["second"]))
+        state["sizes"] += rates * (grad.square().mean() - state["sizes"])
+        mean_lead = lead.square().mean()
+        agreement = mean_lead / (self.lag * path).square() if path > 0 else path.new_ones(())
+        features = self.features(param, agreement, state["sizes"] * corrections, state)
+        fan_in = 32 if param.dim() < 2 else param[0].numel()
+        step_size = self.hyperparameter("step_size", features) * warm / max(fan_in / 32, 1)
+        weight_decay = self.hyperparameter("weight_decay", features)
+        damping = self.hyperparameter("damping", features)
+
+        white = whiten(as_in_jax(grad), state["whitening"], damping, corrections[1])
+        white = as_in_torch(white)
+        state["second"] += rates[2] * (white.square() - state["second"])
         square = state["second"].mean() * corrections[2]
         unit = torch.where(square > 1e-30, square, 1.0).rsqrt()
         v = state["second"] * (corrections[2] * unit.square())
-        direction = grad * unit * (v + 1e-12).rsqrt()
-
-        size = ((param - lead).square().mean() + 1e-8).sqrt()
-        of_momenta = [
-            momentum.square().mean() * (unit * correction).square()
-            for momentum, correction in zip(state["momenta"], corrections[:2], strict=True)
-        ]
-        walked = torch.where(path > 0, self.lag * path, 1.0)
-        of_lead = torch.where(path > 0, lead.square().mean() / walked.square(), 1.0)
-        agreements = torch.stack([*of_momenta, of_lead]).clamp(min=1e-8)
-        rates = grad.new_tensor((1 - 0.9, 1 - 0.99))
-        state["recent"] = state["recent"] + rates * (grad.square().mean() - state["recent"])
-        sizes = state["recent"] * (grad.new_tensor(corrections[:2]) * unit.square())
-        features = self.features(param, size, agreements, sizes.clamp(min=1e-8), state)
-        step_size = warm * self.hyperparameter("step_size", features)
-        weight_decay = self.hyperparameter("weight_decay", features)
+        direction = white * unit * (v + 1e-12).rsqrt()
+        over_lead = (mean_lead + 1e-6 * (self.lag * step_size).square()).rsqrt()
+        cosine = (direction * lead).mean() * over_lead
+        cosine = cosine * (direction.square().mean() + 1e-12).rsqrt()
+        state["cosines"] += rates[:2] * (cosine - state["cosines"])
 
         ahead = lead - self.lag * step_size * (direction + weight_decay * param)
         move = (1 + mix * (1 / self.lag - 1)) * ahead - lead
@@ -265,24 +270,73 @@ class ScheduleFree:
         log = first + sum(weight * x for weight, x in zip(weights, features, strict=True))
         return self.first[name] * torch.exp(log.clamp(-4.0, 4.0))
 
-    def features(self, param, size, agreements, recent, state):
-        """The numbers at which step size and weight decay look, in the order of their weights."""
-        is_vector, time = param.dim() < 2, state["step"]
-        fan_in = 32 if is_vector else param[0].numel()
+    def features(self, param, agreement, sizes, state):
+        """The numbers at which the hyperparameters look, in the order of their weights."""
+        time = state["step"]
+        fan_in = 32 if param.dim() < 2 else param[0].numel()
         progress = min(time / self.num_steps, 1.0)
+        size = ((param - state["lead"]).square().mean() + 1e-8).sqrt()
+        trend = sizes[:2] / (sizes[2] if sizes[2] > 1e-30 else 1.0)
         return [
-            float(is_vector),
+            float(param.dim() < 2),
             0.3 * math.log(fan_in / 32),
             0.15 * (math.log(param.numel()) - 6),
             0.3 * (size.log() + 2),
-            *(0.3 * (1 + 0.5 * agreements.log())),
-            *(0.15 * recent.log()),
+            0.3 * (1 + 0.5 * agreement.clamp(min=1e-8).log()),
+            *state["cosines"],
+            *(0.15 * trend.clamp(min=1e-8).log()),
             0.15 * (math.log(self.num_params) - 8),
             progress - 0.5,
             0.5 * math.log(1.02 - progress),
             math.exp(-time / 20),
             *(0.5 * trend for trend in loss_trends(state)),
         ]
+
+
+def as_in_jax(weight):
+    """[outputs, inputs, *window] as [*window, inputs, outputs]; vectors are the same."""
+    return weight.movedim((1, 0), (-2, -1)) if weight.dim() > 1 else weight
+
+
+def as_in_torch(weight):
+    """The way back."""
+    return weight.movedim((-2, -1), (1, 0)) if weight.dim() > 1 else weight
+
+
+def folded_shape(weight):
+    """The shape with leading axes multiplied as long as they make at most 64."""
+    folded = [1]
+    for n in weight.shape[:-1]:
+        folded = [*folded[:-1], folded[-1] * n] if folded[-1] * n <= 64 else [*folded, n]
+    return (*(n for n in folded if n > 1), weight.shape[-1])
+
+
+def whitening_state(weight):
+    """By axis of the folded shape, its covariance and a basis in which that becomes diagonal."""
+    shape = folded_shape(weight) if weight.dim() > 1 else (1,)
+    short = {axis: n for axis, n in enumerate(shape) if len(shape) > 1 and 1 < n <= 64}
+    return {axis: [weight.new_zeros(n, n), torch.eye(n).to(weight)] for axis, n in short.items()}
+
+
+def whiten(grad, sides, damping, correction):
+    """The gradient with its slices along short axes made nearly uncorrelated; moves the state."""
+    folded = grad.reshape(folded_shape(grad)) if sides else grad
+    white = folded
+    for axis, (covariance, basis) in sides.items():
+        rows = folded.movedim(axis, 0).flatten(1)
+        covariance += (1 - 0.99) * (rows @ rows.T / rows.shape[1] - covariance)
+        mean = correction * covariance.trace() / len(rows)
+        relative = covariance * (correction / torch.where(mean > 1e-30, mean, 1.0))
+        turned = basis.T @ relative @ basis
+        diagonal = turned.diagonal()
+        root = basis * (diagonal.clamp(min=0.0) + damping).rsqrt() @ basis.T
+        white = torch.tensordot(root, white, dims=([1], [axis])).movedim(0, axis)
+        gaps = diagonal[None] - diagonal[:, None]
+        turns = turned * gaps / (gaps.square() + 2 * turned.square() + 1e-30)
+        turns *= 0.7 / turns.abs().sum(1).max().clamp(min=0.7)
+        basis = basis + basis @ turns
+        sides[axis] = [covariance, 1.5 * basis - 0.5 * basis @ (basis.T @ basis)]
+    return white.reshape(grad.shape)
 
 
 def track_loss(state, value):

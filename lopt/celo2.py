@@ -29,10 +29,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from lopt import accumulators, per_parameter, per_tensor, transform
+from lopt import accumulators, per_parameter, per_tensor, sharding, transform
 from lopt.accumulators import Accumulators
 from lopt.base import LearnedOptimizer, StepInputs, Theta
 
@@ -105,7 +104,7 @@ class _Celo2(LearnedOptimizer):
             net = {**net, "w0": net["w0"][:VECTOR_FEATURES]}
         out = per_parameter.evaluate_net(net, features, grad.shape, lambda *outputs: outputs[0])
         if self.orthogonal:
-            out = _on_every_device(_orthogonalise, out)
+            out = sharding.split_like(_orthogonalise(sharding.whole(out)), out)
         return _normalise(out[None])[0]
 
 
@@ -171,11 +170,3 @@ def _orthogonalise(x: Float[Array, "*n rows cols"]) -> Float[Array, "*n rows col
         gram = x @ jnp.matrix_transpose(x)
         x = linear * x + (cubic * gram + quintic * gram @ gram) @ x
     return x
-
-
-def _on_every_device(function: Any, x: jax.Array) -> jax.Array:
-    """A function of whole matrices, of an array whose type may say that it is split."""
-    sharding = jax.typeof(x).sharding
-    if not any(sharding.spec):
-        return function(x)
-    return jax.sharding.reshard(function(jax.sharding.reshard(x, PartitionSpec())), sharding)

@@ -1,21 +1,23 @@
-"""Schedule-free Adam with a learned step size per tensor and a network per parameter.
+"""Schedule-free Adam on whitened gradients, with learned step sizes and a network per parameter.
 
-Gradients g are taken at the parameters y, which run ahead of their average x. Per tensor, with
-momenta m_k and second moment v, all corrected for their start at zero, and s = 1 / sqrt(v):
+Gradients are taken at the parameters y, which run ahead of their average x. Per tensor, where g is
+the gradient whitened over the tensor's short sides (``whitening``), v its second moment, corrected
+for its start at zero, and s = 1 / sqrt(v):
 
-    d = g s + RMS(g s) B tanh(MLP(7 features of every parameter | f) / B)
+    d = g s + RMS(g s) B tanh(MLP(5 features of every parameter | f) / B)
     z <- z - eta (d + lambda y),   x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
-    log(eta) = log(learning_rate) + log(warm) + 5 (a_0 + a f)
+    log(eta) = log(learning_rate) + log(warm) - p log(max(fan_in / 32, 1)) + 5 (a_0 + a f)
     log(lambda) = log(weight_decay) + 5 (b_0 + b f)
+    log(damping of the whitening) = log(damping) + 5 (e_0 + e f)
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
 
 where f are 16 features: sizes of the tensor, of all tensors and of the tensor's parameters, how
-well the gradients of the last 10 and 100 and of all steps agree, how large the recent ones are
-beside all, the progress t / T and the trend of the training loss. a f and b f stay within +-4.
+well the steps of the recent past agree, how large the recent gradients are beside all, the progress
+t / T and the trend of the training loss. a f, b f and e f stay within +-4.
 
-The meta-parameters "scalars" are a, b and what moves the logit of beta, r and log(W), divided by 5,
-so that perturbations of one size suit them all. They start at zero, and so does the last layer of
-the MLP, "network": the first theta is schedule-free AdamW as the fields say.
+The meta-parameters "scalars" are a, b, e and what moves the logit of beta, r and log(W), divided by
+5, so that perturbations of one size suit them all. They start at zero, and so does the last layer
+of the MLP, "network": the first theta is schedule-free AdamW on whitened gradients.
 
 The steps do not depend on the unit of the gradients, from 1e-15 to 1e15. Of x, y and z only y - x
 is kept. Steps are proportional to eta, and y - x is zero at first; so a factor on the steps
@@ -23,7 +25,8 @@ is kept. Steps are proportional to eta, and y - x is zero at first; so a factor 
 
 References:
     [1] Defazio et al. 2024, "The road less scheduled", https://arxiv.org/abs/2405.15682
-    [2] Metz et al. 2022, "Practical tradeoffs between memory, compute, and performance in learned
+    [2] Gupta, Koren and Singer 2018, "Shampoo", https://arxiv.org/abs/1802.09568
+    [3] Metz et al. 2022, "Practical tradeoffs between memory, compute, and performance in learned
         optimizers", https://arxiv.org/abs/2203.11860
 """
 
@@ -37,12 +40,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lopt import loss_features, per_parameter, per_tensor, transform
+from lopt import loss_features, per_parameter, per_tensor, transform, whitening
 from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.loss_features import LossAverages
 
 DECAYS = np.array([0.9, 0.99, 0.999])
-"""Of the two momenta and of the second moment."""
+"""Of the averages of every tensor; the last is also that of the second moment."""
 RATES = (1.0 - DECAYS).astype(np.float32)
 LOG_DECAYS = np.log(DECAYS).astype(np.float32)
 THETA_SCALE = 5.0
@@ -58,26 +61,33 @@ SMALLEST_PARAMETERS = 1e-4
 """An RMS of parameters below this counts as this: biases start at zero."""
 SMALLEST_RATIO = 1e-8
 """Of mean squares, where its logarithm is a feature."""
+USUAL_FAN_IN = 32
+FAN_IN_POWER = 1.0
+"""p: first steps of layers with more inputs are smaller, for the same change of their outputs."""
 MAX_LOG_FACTOR = 4.0
-"""What theta and the features can make of the first step size and weight decay: 55 times either."""
+"""What theta and the features can make of a first hyperparameter: 55 times it, or a 55th."""
+ADAPTED = ("step_size", "weight_decay", "damping")
+"""Hyperparameters that depend on the features."""
 NUM_FEATURES = 13 + loss_features.NUM_FEATURES
-PARAMETER_FEATURES = 7
+PARAMETER_FEATURES = 5
 
 
 class ScheduleFreeMLPState(NamedTuple):
-    """State of ``schedule_free_mlp``: four float32 numbers per parameter."""
+    """State of ``schedule_free_mlp``: two float32 numbers per parameter, and the whitening's."""
 
     count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
-    momenta: Any
-    """Tree like the parameters with leaves ``[2, *shape]``."""
+    whitening: Any
+    """Per tensor a ``whitening.Sides``."""
     second_moment: Any
-    """Likewise ``[*shape]``."""
+    """Of the whitened gradients, a tree like the parameters."""
     lead: Any
-    """Likewise ``[*shape]``: parameters minus their average, y - x."""
+    """Likewise: parameters minus their average, y - x."""
     path: Any
     """Per tensor a scalar: x - z as it would be if every d had been one."""
-    recent: Any
-    """Per tensor ``[2]``: averages of the mean square of the gradients."""
+    sizes: Any
+    """Per tensor ``[3]``: averages of the mean square of the gradients."""
+    cosines: Any
+    """Per tensor ``[2]``: averages of the cosine between d and the lead."""
     weight_sum: Float[Array, ""]
     """Of the average's weights w."""
     loss: LossAverages
@@ -93,12 +103,12 @@ class Shared(NamedTuple):
     mix: Float[Array, ""]
     """c."""
     corrections: Float[Array, " 3"]
-    """One over the sums of the weights in the momenta and in the second moment."""
+    """One over the sums of the weights in averages of the three decays."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleFreeMLPLopt(LearnedOptimizer):
-    """Schedule-free AdamW with learned step sizes and a learned residual.
+    """Schedule-free AdamW on whitened gradients, with learned step sizes and a learned residual.
 
     Attributes:
         hidden: widths of the MLP's hidden layers; up to 8 is much faster than more. ``()`` leaves
@@ -106,7 +116,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         learning_rate: of the first theta.
         beta: likewise, in (0, 1).
         warmup_steps: likewise, W, after which warm is 0.63.
-        weight_decay: likewise, lambda; what is learned of it moves it by a factor.
+        weight_decay: likewise, lambda.
+        damping: likewise, of the whitening; the larger, the nearer to plain Adam.
     """
 
     hidden: tuple[int, ...] = (8, 8)
@@ -114,11 +125,12 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
     beta: float = 0.9
     warmup_steps: float = 2.0
     weight_decay: float = 3e-3
+    damping: float = 1e-3
 
     def __post_init__(self) -> None:
         hidden = transform.check_widths("hidden", self.hidden) if len(self.hidden) else ()
         object.__setattr__(self, "hidden", hidden)
-        for name in ("learning_rate", "warmup_steps", "weight_decay"):
+        for name in ("learning_rate", "warmup_steps", "weight_decay", "damping"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(
@@ -136,7 +148,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: ``{"scalars": {...}}`` of zeros and, where there is an MLP, ``"network"``."""
         shapes = dict.fromkeys(("beta", "weight_power", "warmup_steps"), ())
-        shapes |= dict.fromkeys(("step_size", "weight_decay"), (1 + NUM_FEATURES,))
+        shapes |= dict.fromkeys(ADAPTED, (1 + NUM_FEATURES,))
         scalars = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
         if not self.hidden:
             return {"scalars": scalars}
@@ -147,11 +159,12 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
     def init_state(self, theta: Theta, params: Any) -> ScheduleFreeMLPState:
         return ScheduleFreeMLPState(
             count=transform.zero_count(),
-            momenta=transform.zeros_like(params, 2),
+            whitening=jax.tree.map(whitening.init, params),
             second_moment=transform.zeros_like(params),
             lead=transform.zeros_like(params),
             path=per_tensor.zeros(params),
-            recent=per_tensor.zeros(params, 2),
+            sizes=per_tensor.zeros(params, 3),
+            cosines=per_tensor.zeros(params, 2),
             weight_sum=jnp.zeros((), jnp.float32),
             loss=loss_features.init(),
         )
@@ -179,14 +192,10 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
         params = inputs.params
         update = functools.partial(self._update_leaf, theta, shared)
-        new = jax.tree.map(update, params, inputs.grads, *state[1:6])
-        steps, momenta, second_moment, lead, path, recent = (
-            jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(6)
-        )
+        new = jax.tree.map(update, params, inputs.grads, *state[1:7])
+        steps, *kept = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(7))
         count = transform.increment(state.count)
-        return steps, ScheduleFreeMLPState(
-            count, momenta, second_moment, lead, path, recent, weight_sum, loss
-        )
+        return steps, ScheduleFreeMLPState(count, *kept, weight_sum=weight_sum, loss=loss)
 
     def _update_leaf(
         self,
@@ -194,53 +203,54 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         shared: Shared,
         param: jax.Array,
         grad: jax.Array,
-        momenta: jax.Array,
+        sides: whitening.Sides,
         second_moment: jax.Array,
         lead: jax.Array,
         path: jax.Array,
-        recent: jax.Array,
-    ) -> tuple[jax.Array, ...]:
+        sizes: jax.Array,
+        cosines: jax.Array,
+    ) -> tuple[Any, ...]:
         """The step of one tensor, and its part of the next state."""
         grad = jnp.clip(grad, -MAX_GRADIENT, MAX_GRADIENT)
-        momenta = transform.moving_averages(momenta, grad, RATES[:2])
-        second_moment = second_moment + RATES[2] * (jnp.square(grad) - second_moment)
+        sizes = sizes + RATES * (_mean_squares(grad) - sizes)
+        mean_lead = _mean_squares(lead)
+        walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
+        agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
+        size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
+        own = _tensor_features(param, size, agreement, cosines, sizes * shared.corrections)
+        features = jnp.concatenate([own, shared.features])
+        step_size, weight_decay, damping = (
+            getattr(self, field) * _factor(theta, name, features)
+            for field, name in zip(("learning_rate", *ADAPTED[1:]), ADAPTED, strict=True)
+        )
+        step_size = shared.warm * _fan_in_factor(param) * step_size
 
+        white, sides = whitening.whiten(grad, sides, damping, shared.corrections[1])
+        second_moment = second_moment + RATES[2] * (jnp.square(white) - second_moment)
         square = per_tensor.mean(second_moment) * shared.corrections[2]
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
         unit = jax.lax.rsqrt(jnp.where(square > SMALLEST_SQUARE, square, 1.0))
         v = second_moment * (shared.corrections[2] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
-        direction = grad * unit * rsqrt
-
-        momenta_units = shared.corrections[:2] * unit
-        mean_lead = _mean_squares(lead)
-        size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
-        of_momenta = jax.vmap(_mean_squares)(momenta) * jnp.square(momenta_units)
-        walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
-        of_lead = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
-        agreements = jnp.maximum(jnp.append(of_momenta, of_lead), SMALLEST_RATIO)
-        recent = recent + RATES[:2] * (_mean_squares(grad) - recent)
-        sizes = recent * (shared.corrections[:2] * jnp.square(unit))
-        own = _tensor_features(param, size, agreements, jnp.maximum(sizes, SMALLEST_RATIO))
-        features = jnp.concatenate([own, shared.features])
-        step_size = self.learning_rate * shared.warm * _factor(theta, "step_size", features)
-        weight_decay = self.weight_decay * _factor(theta, "weight_decay", features)
+        direction = white * unit * rsqrt
+        pace = shared.lag * step_size
+        over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
+        mean_direction = _mean_squares(direction) + 1e-12
+        along = per_tensor.mean(direction * lead) * over_lead * jax.lax.rsqrt(mean_direction)
+        cosines = cosines + RATES[:2] * (along - cosines)
 
         if self.hidden:
-            to_one = momenta_units * jax.lax.rsqrt(agreements[:2])
-            pace = shared.lag * step_size
-            scales = [1.0, *to_one, to_one[1], 1.0, jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)]
+            scales = jnp.stack([1.0, unit, 1.0, over_lead, 1.0 / size])
             net = per_parameter.fold_constants(theta["network"], features)
-            net |= {"w0": net["w0"] * jnp.stack([*scales, 1.0 / size])[:, None]}
-            inputs = [direction, momenta[0] * rsqrt, momenta[1] * rsqrt, momenta[1], v * rsqrt]
-            inputs = [x[None] for x in (*inputs, lead, param - lead)]
+            net |= {"w0": net["w0"] * scales[:, None]}
+            inputs = [x[None] for x in (direction, white, v * rsqrt, lead, param - lead)]
             residual = per_parameter.evaluate_net(net, inputs, param.shape, _bound)
-            direction = direction + jnp.sqrt(_mean_squares(direction) + 1e-12) * residual
+            direction = direction + jnp.sqrt(mean_direction) * residual
 
-        ahead = lead - shared.lag * step_size * (direction + weight_decay * param)
+        ahead = lead - pace * (direction + weight_decay * param)
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
         rest = 1.0 - shared.mix
-        return step, momenta, second_moment, rest * ahead, rest * (path + step_size), recent
+        return step, sides, second_moment, rest * ahead, rest * (path + step_size), sizes, cosines
 
 
 def _factor(theta: Theta, name: str, features: Float[Array, " F"]) -> Float[Array, ""]:
@@ -269,6 +279,15 @@ def _shared_features(
     return jnp.concatenate([clock, 0.5 * loss_features.features(loss)])
 
 
+def _fan_in_factor(param: jax.Array) -> float:
+    return max(_fan_in(param) / USUAL_FAN_IN, 1.0) ** -FAN_IN_POWER
+
+
+def _fan_in(param: jax.Array) -> int:
+    """Inputs of every output of a layer; the usual number for vectors."""
+    return USUAL_FAN_IN if param.ndim < 2 else max(math.prod(param.shape[:-1]), 1)
+
+
 def _count_feature(count: int, usual: float) -> np.float32:
     """A number of parameters as a number of order one, given its usual logarithm."""
     return np.float32(0.15 * (math.log(max(count, 1)) - usual))
@@ -277,12 +296,20 @@ def _count_feature(count: int, usual: float) -> np.float32:
 def _tensor_features(
     param: jax.Array,
     size: Float[Array, ""],
-    agreements: Float[Array, " 3"],
-    recent: Float[Array, " 2"],
+    agreement: Float[Array, ""],
+    cosines: Float[Array, " 2"],
+    sizes: Float[Array, " 3"],
 ) -> Float[Array, " 9"]:
-    """Of one tensor: shape, size, agreement of gradients (zero for noise alone), their trend."""
-    is_vector = param.ndim < 2
-    fan_in = 32 if is_vector else max(math.prod(param.shape[:-1]), 1)
-    shape = [is_vector, 0.3 * math.log(fan_in / 32), _count_feature(param.size, 6.0)]
-    sizes = jnp.append(0.3 * (jnp.log(size) + 2.0), 0.3 * (1.0 + 0.5 * jnp.log(agreements)))
-    return jnp.concatenate([np.array(shape, np.float32), sizes, 0.15 * jnp.log(recent)])
+    """Of one tensor: shape, size, agreement of its steps (zero for noise), trend of gradients."""
+    fan_in = 0.3 * math.log(_fan_in(param) / USUAL_FAN_IN)
+    shape = [param.ndim < 2, fan_in, _count_feature(param.size, 6.0)]
+    trend = sizes[:2] / jnp.where(sizes[2] > SMALLEST_SQUARE, sizes[2], 1.0)
+    agree = 0.3 * (1.0 + 0.5 * jnp.log(jnp.maximum(agreement, SMALLEST_RATIO)))
+    return jnp.concatenate(
+        [
+            np.array(shape, np.float32),
+            jnp.stack([0.3 * (jnp.log(size) + 2.0), agree]),
+            cosines,
+            0.15 * jnp.log(jnp.maximum(trend, SMALLEST_RATIO)),
+        ]
+    )

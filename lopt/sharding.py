@@ -104,6 +104,18 @@ def zeros(shape: tuple[int, ...], param: Any) -> Float[Array, "..."]:
     return jnp.zeros(shape, jnp.float32, device=placement)
 
 
+def whole(x: Array) -> Array:
+    """The array with all of it on every device, if its type says that it is split."""
+    split = any(jax.typeof(x).sharding.spec)
+    return jax.sharding.reshard(x, PartitionSpec()) if split else x
+
+
+def split_like(x: Array, other: Array) -> Array:
+    """The array split as the type of another one of the same shape says."""
+    sharding = jax.typeof(other).sharding
+    return jax.sharding.reshard(x, sharding) if any(sharding.spec) else x
+
+
 def join(state: Any, params: Any) -> Any:
     """The state with what is nowhere in particular put on all devices of the parameters.
 

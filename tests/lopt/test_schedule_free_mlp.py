@@ -9,10 +9,10 @@ import optax
 import pytest
 
 import lopt
-from lopt import loss_features
+from lopt import loss_features, whitening
 
 STEPS, HORIZON = 12, 10
-SHAPES = {"matrix": (6, 4), "large": (30, 20), "kernel": (3, 2, 5), "vector": (7,), "scalar": ()}
+SHAPES = {"matrix": (6, 4), "large": (40, 20), "kernel": (3, 2, 5), "vector": (7,), "scalar": ()}
 LOSSES = np.float32([2.0, 1.9, 1.5, 1.6, 1.2, 1.0, 1.1, 0.9, 0.8, 0.9, 0.7, 0.6])
 Rule = lopt.LOPTS["schedule_free_mlp"]
 
@@ -74,38 +74,73 @@ def mlp(net, inputs):
     return inputs[..., 0]
 
 
+class Whitening:
+    """The whitening as in its docstring, in float64, of a tensor without long axes."""
+
+    def __init__(self, shape):
+        small = np.prod(shape[:-1]) <= 64
+        self.shape = (int(np.prod(shape[:-1])), shape[-1]) if len(shape) > 1 and small else shape
+        sides = self.shape if len(shape) > 1 else ()
+        self.covariances = [np.zeros((n, n)) for n in sides]
+        self.bases = [np.eye(n) for n in sides]
+
+    def __call__(self, g, damping):
+        white = folded = g.reshape(self.shape)
+        for axis, basis in enumerate(self.bases):
+            rows = np.moveaxis(folded, axis, 0).reshape(len(basis), -1)
+            gram = rows @ rows.T / rows.shape[1]
+            self.covariances[axis] = 0.99 * self.covariances[axis] + 0.01 * gram
+            relative = self.covariances[axis] / np.mean(np.diag(self.covariances[axis]))
+            turned = basis.T @ relative @ basis
+            diagonal = np.diag(turned)
+            root = basis @ np.diag((diagonal + damping) ** -0.5) @ basis.T
+            white = np.moveaxis(np.tensordot(root, white, axes=(1, axis)), 0, axis)
+            gaps = diagonal[None] - diagonal[:, None]
+            turns = turned * gaps / (gaps**2 + 2 * turned**2 + 1e-30)
+            basis = basis + basis @ turns * min(0.7 / np.abs(turns).sum(1).max(), 1.0)
+            self.bases[axis] = 1.5 * basis - 0.5 * basis @ basis.T @ basis
+        return white.reshape(g.shape)
+
+
 def reference(theta, y, grads, num_params):
     """x, y and z as in the docstring, one tensor in float64; y and x after every step."""
     theta = jax.tree.map(lambda x: np.asarray(x, np.float64), theta)
     own = {k: 5 * v for k, v in theta["scalars"].items()}
     beta = 1 / (1 + np.exp(-(np.log(9) + own["beta"])))
     x = z = y = np.asarray(y, np.float64)
-    m1 = m2 = v = np.zeros_like(y)
-    path = total = s1 = s2 = 0.0
+    v, whiten = np.zeros_like(y), Whitening(y.shape)
+    sizes, cosines = np.zeros(3), np.zeros(2)
+    path = total = 0.0
+    decays = np.array([0.9, 0.99, 0.999])
     for t, (g, loss) in enumerate(zip(np.asarray(grads, np.float64), features_of_loss())):  # noqa: B905
-        m1, m2, v = 0.9 * m1 + 0.1 * g, 0.99 * m2 + 0.01 * g, 0.999 * v + 0.001 * g * g
-        a, b, c = m1 / (1 - 0.9 ** (t + 1)), m2 / (1 - 0.99 ** (t + 1)), v / (1 - 0.999 ** (t + 1))
-        s = 1 / np.sqrt(c + 1e-12 * np.mean(c))
-        s1, s2 = 0.9 * s1 + 0.1 * rms(g) ** 2, 0.99 * s2 + 0.01 * rms(g) ** 2
-        trend = [s1 / (1 - 0.9 ** (t + 1)), s2 / (1 - 0.99 ** (t + 1))] / np.mean(c)
-        agree = [rms(a) / rms(np.sqrt(c)), rms(b) / rms(np.sqrt(c))]
-        agree += [rms(z - x) / path if path > 1e-12 else 1.0]
+        sizes = decays * sizes + (1 - decays) * rms(g) ** 2
+        debiased = sizes / (1 - decays ** (t + 1))
+        trend = debiased[:2] / debiased[2]
+        agree = rms(z - x) / path if path > 1e-12 else 1.0
         size, progress = np.sqrt(rms(x) ** 2 + 1e-8), min(t / HORIZON, 1.0)
         fan_in = np.prod(y.shape[:-1]) if y.ndim > 1 else 32
         f = [float(y.ndim < 2), 0.3 * np.log(fan_in / 32), 0.15 * (np.log(y.size) - 6)]
-        f += [0.3 * (np.log(size) + 2), *(0.3 * (1 + np.log(ratio)) for ratio in agree)]
+        f += [0.3 * (np.log(size) + 2), 0.3 * (1 + np.log(agree)), *cosines]
         f += [*(0.15 * np.log(trend)), 0.15 * (np.log(num_params) - 8)]
         f += [progress - 0.5, 0.5 * np.log(1.02 - progress), np.exp(-t / 20), *(0.5 * loss)]
+        factor = {
+            name: np.exp(own[name] @ [1.0, *f]) for name in ("step_size", "weight_decay", "damping")
+        }
         warm = 1 - np.exp(-(t + 1) / (2 * np.exp(own["warmup_steps"])))
-        eta = 0.046 * warm * np.exp(own["step_size"] @ [1.0, *f])
-        d = g * s
+        eta = 0.046 * warm * factor["step_size"] / max(fan_in / 32, 1)
+        white = whiten(g, 1e-3 * factor["damping"])
+        v = 0.999 * v + 0.001 * white**2
+        c = v / (1 - 0.999 ** (t + 1))
+        s = 1 / np.sqrt(c + 1e-12 * np.mean(c))
+        d, lead = white * s, y - x
+        over_lead = 1 / max(rms(lead), 1e-3 * (1 - beta) * eta)
+        cosine = np.mean(d * lead) / rms(d) * over_lead
+        cosines = decays[:2] * cosines + (1 - decays[:2]) * cosine
         if "network" in theta:
-            lead = (y - x) / max(rms(y - x), 1e-3 * (1 - beta) * eta)
-            per = [d, a * s / agree[0], b * s / agree[1], b / rms(b), c * s / rms(np.sqrt(c))]
-            inputs = np.stack([*per, lead, x / size, *(np.full_like(y, k) for k in f)], axis=-1)
+            per = [d, white / rms(np.sqrt(c)), c * s / rms(np.sqrt(c)), lead * over_lead, x / size]
+            inputs = np.stack([*per, *(np.full_like(y, k) for k in f)], axis=-1)
             d = d + rms(d) * 3 * np.tanh(mlp(theta["network"], inputs) / 3)
-        decay = 3e-3 * np.exp(own["weight_decay"] @ [1.0, *f])
-        z = z - eta * (d + decay * y)
+        z = z - eta * (d + 3e-3 * factor["weight_decay"] * y)
         weight = (t + 1) ** own["weight_power"] * warm**2
         total += weight
         mix = weight / total
@@ -129,14 +164,37 @@ def test_against_numpy(hidden):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * moved)
 
 
-def test_first_theta_is_schedule_free_adamw():
-    """That of Optax, whose warm-up is another: here there is none."""
+def test_first_theta_is_schedule_free_adamw_where_nothing_is_whitened(monkeypatch):
+    """That of Optax, whose warm-up is another: here there is none; for up to 32 inputs."""
+    monkeypatch.setattr(whitening, "MAX_SIDE", 1)
     rule = Rule(learning_rate=0.03, beta=0.8, warmup_steps=1e-3, weight_decay=0.1)
     theta = rule.init(jax.random.key(0))
     adamw = optax.adamw(0.03, b1=0.0, eps=1e-12, weight_decay=0.1)
-    params, grads = draw()
+    params, grads = ({k: v for k, v in x.items() if k != "large"} for x in draw())
     theirs = unroll(lambda: optax.contrib.schedule_free(adamw, 0.03, b1=0.8), params, grads)
     assert_close(unroll(lambda: rule.bind(theta, HORIZON), params, grads), theirs, 2e-5)
+
+
+def test_whitening_of_gradients_with_known_covariance():
+    """Rows and columns of D are uncorrelated in the end, however they were mixed."""
+    normal = np.random.default_rng(3).normal
+    left, right = np.diag(2.0 ** np.arange(6)), np.diag(3.0 ** np.arange(4))
+    left, right = left + normal(size=(6, 6)), right + normal(size=(4, 4))
+    grads = np.float32(left @ normal(size=(1500, 6, 4)) @ right)
+
+    def body(sides, inputs):
+        grad, time = inputs
+        correction = -1.0 / jnp.expm1((time + 1.0) * jnp.log(whitening.DECAY))
+        white, sides = whitening.whiten(grad, sides, jnp.float32(1e-5), correction)
+        return sides, white
+
+    times = jnp.arange(len(grads), dtype=jnp.float32)
+    first = whitening.init(grads[0])
+    white = np.asarray(jax.jit(lambda: jax.lax.scan(body, first, (grads, times))[1])())[500:]
+    for mixed, even in ((grads[500:], white), (grads[500:].swapaxes(1, 2), white.swapaxes(1, 2))):
+        condition = [np.linalg.cond(np.mean(x @ x.swapaxes(1, 2), axis=0)) for x in (mixed, even)]
+        assert condition[0] > 100
+        assert condition[1] < 1.6
 
 
 @pytest.mark.parametrize(
@@ -164,7 +222,7 @@ def test_the_network_can_be_left_out_and_added():
     alone = draw_theta(Rule(hidden=()))
     both = Rule().init(jax.random.key(0)) | alone
     assert set(alone) == {"scalars"}
-    assert sum(x.size for x in jax.tree.leaves(alone)) == 37
+    assert sum(x.size for x in jax.tree.leaves(alone)) == 54
     params, grads = draw()
     expected = unroll(lambda: Rule(hidden=()).bind(alone, HORIZON), params, grads)
     assert_close(unroll(lambda: Rule().bind(both, HORIZON), params, grads), expected, 1e-5)
@@ -186,12 +244,15 @@ def test_derivatives_where_gradients_vanish():
     assert all(np.all(np.isfinite(x)) and np.any(x) and np.max(np.abs(x)) < 1e3 for x in found)
 
 
-def test_state_has_four_numbers_per_parameter():
+def test_state_has_two_numbers_per_parameter_and_squares_of_short_sides():
     params, _ = draw()
+    params |= {"long": np.zeros((65, 3)), "window": np.zeros((3, 3, 16, 70))}
     state = Rule().bind(Rule().init(jax.random.key(0)), HORIZON).init(params)
-    kept = (state.momenta, state.second_moment, state.lead)
+    kept = (state.second_moment, state.lead)
     size = sum(p.size for p in params.values())
-    assert sum(x.size for x in jax.tree.leaves(kept)) == 4 * size
+    assert sum(x.size for x in jax.tree.leaves(kept)) == 2 * size
+    sides = [6, 4, 40, 20, 6, 5, 3, 9, 16]
+    assert sum(x.size for x in jax.tree.leaves(state.whitening)) == sum(2 * n * n for n in sides)
 
 
 def test_state_can_be_donated():
@@ -258,6 +319,7 @@ def test_average_of_other_optimizers_and_dtypes():
     [
         ({"beta": 1.0}, "beta = 1.0 must be above 0 and below 1"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0 must be positive and finite"),
+        ({"damping": 0.0}, "damping = 0.0 must be positive"),
         ({"weight_decay": -1.0}, "weight_decay = -1.0 must be positive"),
         ({"warmup_steps": float("inf")}, "warmup_steps = inf must be positive and finite"),
         ({"hidden": (0,)}, "positive integer per hidden layer"),
