@@ -77,7 +77,7 @@ class ScheduleFreeMLPState(NamedTuple):
 
     count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     whitening: Any
-    """Per tensor a ``whitening.Sides``."""
+    """Per tensor ``[2, numbers]``, see ``whitening.init``."""
     second_moment: Any
     """Of the whitened gradients, a tree like the parameters."""
     lead: Any
@@ -203,7 +203,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         shared: Shared,
         param: jax.Array,
         grad: jax.Array,
-        sides: whitening.Sides,
+        sides: jax.Array,
         second_moment: jax.Array,
         lead: jax.Array,
         path: jax.Array,

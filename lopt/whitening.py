@@ -20,10 +20,12 @@ References:
     [2] Higham 2008, "Functions of Matrices", section 8.3
 """
 
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from lopt import sharding
@@ -37,53 +39,63 @@ SMALLEST = 1e-30
 """A mean square below this counts as zero."""
 
 
-class Side(NamedTuple):
-    """What is kept for one axis of a tensor."""
+def init(param: Any) -> Float[Array, "2 numbers"]:
+    """The state for one tensor: L of every short axis, then the bases, all of them flattened.
 
-    covariance: Float[Array, "n n"]
-    """L; it starts at zero."""
-    basis: Float[Array, "n n"]
-    """Orthonormal columns; those of the identity at first."""
-
-
-Sides = dict[str, Side]
-"""By the axis of the folded shape, as far as axes are whitened."""
-
-
-def init(param: Any) -> Sides:
-    """The state for one tensor."""
-    shape = _folded_shape(param)
-    return {
-        str(axis): Side(jnp.zeros((n, n), jnp.float32), jnp.eye(n, dtype=jnp.float32))
-        for axis, n in enumerate(shape)
-        if len(shape) > 1 and 1 < n <= MAX_SIDE
-    }
+    Without a short axis it is two numbers that mean nothing, because Orbax stores no empty arrays.
+    """
+    lengths = [n for _, n in _short_axes(_folded_shape(param))]
+    bases = np.concatenate([np.zeros(0 if lengths else 1), *(np.eye(n).ravel() for n in lengths)])
+    return jnp.asarray(np.stack([np.zeros_like(bases), bases]), jnp.float32)
 
 
 def whiten(
     grad: Float[Array, "..."],
-    sides: Sides,
+    state: Float[Array, "2 numbers"],
     damping: Float[Array, ""],
     correction: Float[Array, ""],
-) -> tuple[Float[Array, "..."], Sides]:
+) -> tuple[Float[Array, "..."], Float[Array, "2 numbers"]]:
     """The whitened gradient, of the same shape, and the next state.
 
     Args:
         grad: of one tensor, finite.
-        sides: its state.
+        state: its state.
         damping: positive, relative to the mean square of the gradient.
         correction: one over the sum of the weights in the averages, for their start at zero.
     """
-    if not sides:
-        return grad, sides
-    folded = sharding.whole(grad).reshape(_folded_shape(grad))
-    whitened, new = folded, {}
-    for name, side in sides.items():
-        rows = jnp.moveaxis(folded, int(name), 0).reshape(len(side.basis), -1)
-        root, new[name] = _follow(side, rows @ rows.T / rows.shape[1], damping, correction)
-        turned = jnp.tensordot(root, whitened, axes=(1, int(name)))
-        whitened = jnp.moveaxis(turned, 0, int(name))
-    return sharding.split_like(whitened.reshape(grad.shape), grad), new
+    shape = _folded_shape(grad)
+    axes = _short_axes(shape)
+    if not axes:
+        return grad, state
+    folded = sharding.whole(grad).reshape(shape)
+    ends = np.cumsum([n * n for _, n in axes])
+    whitened, new = folded, []
+    for (axis, n), kept in zip(axes, jnp.split(state, ends[:-1], axis=1), strict=True):
+        covariance, basis = kept.reshape(2, n, n)
+        gram = _gram(folded, axis) * (n / folded.size)
+        root, covariance, basis = _follow(covariance, basis, gram, damping, correction)
+        whitened = _multiply(root, whitened, axis)
+        new.append(jnp.stack([covariance, basis]).reshape(2, -1))
+    whitened = sharding.split_like(whitened.reshape(grad.shape), grad)
+    return whitened, jnp.concatenate(new, axis=1)
+
+
+def _gram(x: Float[Array, "..."], axis: int) -> Float[Array, "n n"]:
+    """Products of the slices along an axis, without transposing the tensor."""
+    n, after = x.shape[axis], math.prod(x.shape[axis + 1 :])
+    if after == 1:
+        return x.reshape(-1, n).T @ x.reshape(-1, n)
+    slices = x.reshape(-1, n, after)
+    return jnp.sum(slices @ jnp.matrix_transpose(slices), axis=0)
+
+
+def _multiply(matrix: Float[Array, "n n"], x: Float[Array, "..."], axis: int) -> Array:
+    """A symmetric matrix times the tensor along an axis, likewise."""
+    n, after = x.shape[axis], math.prod(x.shape[axis + 1 :])
+    if after == 1:
+        return (x.reshape(-1, n) @ matrix).reshape(x.shape)
+    slices = x.reshape(-1, n, after)
+    return (jnp.broadcast_to(matrix, (len(slices), n, n)) @ slices).reshape(x.shape)
 
 
 def _folded_shape(x: Any) -> tuple[int, ...]:
@@ -98,11 +110,21 @@ def _folded_shape(x: Any) -> tuple[int, ...]:
     return (*(n for n in folded if n > 1), last)
 
 
+def _short_axes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The axes to whiten, and their lengths."""
+    axes = [(axis, n) for axis, n in enumerate(shape) if 1 < n <= MAX_SIDE]
+    return axes if len(shape) > 1 else []
+
+
 def _follow(
-    side: Side, gram: Float[Array, "n n"], damping: Float[Array, ""], correction: Float[Array, ""]
-) -> tuple[Float[Array, "n n"], Side]:
-    """P, and the state after one more gradient, whose G G' / n is given."""
-    covariance, basis = side.covariance + (1.0 - DECAY) * (gram - side.covariance), side.basis
+    covariance: Float[Array, "n n"],
+    basis: Float[Array, "n n"],
+    gram: Float[Array, "n n"],
+    damping: Float[Array, ""],
+    correction: Float[Array, ""],
+) -> tuple[Float[Array, "n n"], ...]:
+    """P, L and the orthonormal basis after one more gradient, whose G G' / n is given."""
+    covariance = covariance + (1.0 - DECAY) * (gram - covariance)
     mean = correction * jnp.trace(covariance) / len(gram)
     turned = basis.T @ (covariance * (correction / jnp.where(mean > SMALLEST, mean, 1.0))) @ basis
     diagonal = jnp.diagonal(turned)
@@ -112,4 +134,4 @@ def _follow(
     turns = turned * gaps / (jnp.square(gaps) + 2.0 * jnp.square(turned) + SMALLEST)
     most = jnp.max(jnp.sum(jnp.abs(turns), axis=1))
     basis = basis + basis @ (turns * (MAX_TURN / jnp.maximum(most, MAX_TURN)))
-    return root, Side(covariance, 1.5 * basis - 0.5 * basis @ (basis.T @ basis))
+    return root, covariance, 1.5 * basis - 0.5 * basis @ (basis.T @ basis)
