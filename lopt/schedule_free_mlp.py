@@ -85,9 +85,9 @@ class ScheduleFreeMLPState(NamedTuple):
     path: Any
     """Per tensor a scalar: x - z as it would be if every d had been one."""
     sizes: Any
-    """Per tensor ``[3]``: averages of the mean square of the gradients."""
+    """Per tensor ``[3]``: averages of the mean square of the whitened gradients."""
     cosines: Any
-    """Per tensor ``[2]``: averages of the cosine between d and the lead."""
+    """Per tensor ``[2]``: averages of the cosine between d, whose RMS is near one, and the lead."""
     weight_sum: Float[Array, ""]
     """Of the average's weights w."""
     loss: LossAverages
@@ -102,6 +102,8 @@ class Shared(NamedTuple):
     warm: Float[Array, ""]
     mix: Float[Array, ""]
     """c."""
+    rates: Float[Array, " 3"]
+    """Of averages that are plain means at first."""
     corrections: Float[Array, " 3"]
     """One over the sums of the weights in averages of the three decays."""
 
@@ -187,6 +189,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             lag=jax.nn.sigmoid(-(logit + scalars["beta"])),
             warm=warm,
             mix=weight / weight_sum,
+            rates=jnp.maximum(RATES, 1.0 / (time + 1.0)),
             corrections=-1.0 / jnp.expm1((time + 1.0) * LOG_DECAYS),
         )
 
@@ -212,12 +215,11 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
     ) -> tuple[Any, ...]:
         """The step of one tensor, and its part of the next state."""
         grad = jnp.clip(grad, -MAX_GRADIENT, MAX_GRADIENT)
-        sizes = sizes + RATES * (_mean_squares(grad) - sizes)
         mean_lead = _mean_squares(lead)
         walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
         agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
         size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
-        own = _tensor_features(param, size, agreement, cosines, sizes * shared.corrections)
+        own = _tensor_features(param, size, agreement, cosines, sizes)
         features = jnp.concatenate([own, shared.features])
         step_size, weight_decay, damping = (
             getattr(self, field) * _factor(theta, name, features)
@@ -227,16 +229,15 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
         white, sides = whitening.whiten(grad, sides, damping, shared.corrections[1])
         second_moment = second_moment + RATES[2] * (jnp.square(white) - second_moment)
-        square = per_tensor.mean(second_moment) * shared.corrections[2]
+        sizes = sizes + shared.rates * (_mean_squares(white) - sizes)
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
-        unit = jax.lax.rsqrt(jnp.where(square > SMALLEST_SQUARE, square, 1.0))
+        unit = jax.lax.rsqrt(jnp.where(sizes[2] > SMALLEST_SQUARE, sizes[2], 1.0))
         v = second_moment * (shared.corrections[2] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
         direction = white * unit * rsqrt
         pace = shared.lag * step_size
         over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
-        mean_direction = _mean_squares(direction) + 1e-12
-        along = per_tensor.mean(direction * lead) * over_lead * jax.lax.rsqrt(mean_direction)
+        along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)
         cosines = cosines + RATES[:2] * (along - cosines)
 
         if self.hidden:
@@ -245,7 +246,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             net |= {"w0": net["w0"] * scales[:, None]}
             inputs = [x[None] for x in (direction, white, v * rsqrt, lead, param - lead)]
             residual = per_parameter.evaluate_net(net, inputs, param.shape, _bound)
-            direction = direction + jnp.sqrt(mean_direction) * residual
+            direction = direction + jnp.sqrt(_mean_squares(direction) + 1e-12) * residual
 
         ahead = lead - pace * (direction + weight_decay * param)
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
@@ -303,7 +304,8 @@ def _tensor_features(
     """Of one tensor: shape, size, agreement of its steps (zero for noise), trend of gradients."""
     fan_in = 0.3 * math.log(_fan_in(param) / USUAL_FAN_IN)
     shape = [param.ndim < 2, fan_in, _count_feature(param.size, 6.0)]
-    trend = sizes[:2] / jnp.where(sizes[2] > SMALLEST_SQUARE, sizes[2], 1.0)
+    known = sizes[2] > SMALLEST_SQUARE
+    trend = jnp.where(known, sizes[:2] / jnp.where(known, sizes[2], 1.0), 1.0)
     agree = 0.3 * (1.0 + 0.5 * jnp.log(jnp.maximum(agreement, SMALLEST_RATIO)))
     return jnp.concatenate(
         [

@@ -72,7 +72,7 @@ def whiten(
     whitened, new = folded, []
     for (axis, n), kept in zip(axes, jnp.split(state, ends[:-1], axis=1), strict=True):
         covariance, basis = kept.reshape(2, n, n)
-        gram = _gram(folded, axis) * (n / folded.size)
+        gram = _gram(folded, axis)
         root, covariance, basis = _follow(covariance, basis, gram, damping, correction)
         whitened = _multiply(root, whitened, axis)
         new.append(jnp.stack([covariance, basis]).reshape(2, -1))
@@ -81,12 +81,17 @@ def whiten(
 
 
 def _gram(x: Float[Array, "..."], axis: int) -> Float[Array, "n n"]:
-    """Products of the slices along an axis, without transposing the tensor."""
+    """Mean products of the slices along an axis; n or more elements of each are enough.
+
+    Nothing is transposed, which would cost more than the products.
+    """
     n, after = x.shape[axis], math.prod(x.shape[axis + 1 :])
+    stride = max(x.size // (n * n), 1)
     if after == 1:
-        return x.reshape(-1, n).T @ x.reshape(-1, n)
-    slices = x.reshape(-1, n, after)
-    return jnp.sum(slices @ jnp.matrix_transpose(slices), axis=0)
+        some = x.reshape(-1, n)[::stride]
+        return some.T @ some / len(some)
+    slices = x.reshape(-1, n, after)[:, :, ::stride]
+    return jnp.sum(slices @ jnp.matrix_transpose(slices), axis=0) / (slices.size // n)
 
 
 def _multiply(matrix: Float[Array, "n n"], x: Float[Array, "..."], axis: int) -> Array:

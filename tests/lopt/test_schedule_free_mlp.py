@@ -113,9 +113,7 @@ def reference(theta, y, grads, num_params):
     path = total = 0.0
     decays = np.array([0.9, 0.99, 0.999])
     for t, (g, loss) in enumerate(zip(np.asarray(grads, np.float64), features_of_loss())):  # noqa: B905
-        sizes = decays * sizes + (1 - decays) * rms(g) ** 2
-        debiased = sizes / (1 - decays ** (t + 1))
-        trend = debiased[:2] / debiased[2]
+        trend = sizes[:2] / sizes[2] if t else np.ones(2)
         agree = rms(z - x) / path if path > 1e-12 else 1.0
         size, progress = np.sqrt(rms(x) ** 2 + 1e-8), min(t / HORIZON, 1.0)
         fan_in = np.prod(y.shape[:-1]) if y.ndim > 1 else 32
@@ -129,15 +127,22 @@ def reference(theta, y, grads, num_params):
         warm = 1 - np.exp(-(t + 1) / (2 * np.exp(own["warmup_steps"])))
         eta = 0.046 * warm * factor["step_size"] / max(fan_in / 32, 1)
         white = whiten(g, 1e-3 * factor["damping"])
+        sizes = sizes + np.maximum(1 - decays, 1 / (t + 1)) * (rms(white) ** 2 - sizes)
         v = 0.999 * v + 0.001 * white**2
         c = v / (1 - 0.999 ** (t + 1))
-        s = 1 / np.sqrt(c + 1e-12 * np.mean(c))
+        s = 1 / np.sqrt(c + 1e-12 * sizes[2])
         d, lead = white * s, y - x
         over_lead = 1 / max(rms(lead), 1e-3 * (1 - beta) * eta)
-        cosine = np.mean(d * lead) / rms(d) * over_lead
+        cosine = np.clip(np.mean(d * lead) * over_lead, -1, 1)
         cosines = decays[:2] * cosines + (1 - decays[:2]) * cosine
         if "network" in theta:
-            per = [d, white / rms(np.sqrt(c)), c * s / rms(np.sqrt(c)), lead * over_lead, x / size]
+            per = [
+                d,
+                white / np.sqrt(sizes[2]),
+                c * s / np.sqrt(sizes[2]),
+                lead * over_lead,
+                x / size,
+            ]
             inputs = np.stack([*per, *(np.full_like(y, k) for k in f)], axis=-1)
             d = d + rms(d) * 3 * np.tanh(mlp(theta["network"], inputs) / 3)
         z = z - eta * (d + 3e-3 * factor["weight_decay"] * y)
@@ -252,7 +257,10 @@ def test_state_has_two_numbers_per_parameter_and_squares_of_short_sides():
     size = sum(p.size for p in params.values())
     assert sum(x.size for x in jax.tree.leaves(kept)) == 2 * size
     sides = [6, 4, 40, 20, 6, 5, 3, 9, 16]
-    assert sum(x.size for x in jax.tree.leaves(state.whitening)) == 2 * sum(n * n for n in sides) + 2 * 2
+    assert (
+        sum(x.size for x in jax.tree.leaves(state.whitening))
+        == 2 * sum(n * n for n in sides) + 2 * 2
+    )
 
 
 def test_state_can_be_donated():
