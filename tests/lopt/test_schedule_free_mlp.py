@@ -88,6 +88,7 @@ class Whitening:
         white = folded = g.reshape(self.shape)
         for axis, basis in enumerate(self.bases):
             rows = np.moveaxis(folded, axis, 0).reshape(len(basis), -1)
+            rows = rows[:, :: max(folded.size // len(basis) ** 2, 1)]
             gram = rows @ rows.T / rows.shape[1]
             self.covariances[axis] = 0.99 * self.covariances[axis] + 0.01 * gram
             relative = self.covariances[axis] / np.mean(np.diag(self.covariances[axis]))
