@@ -79,7 +79,7 @@ def get_config() -> ConfigDict:
     config.meta_optimizer.learning_rate = 5e-3
     config.meta_optimizer.average_rate = 0.01
     config.objective.split = "mixed"
-    config.objective.valid_weight = 0.35
+    config.objective.valid_weight = 0.25
     config.objective.unit = "first_theta"
     config.meta_validation.every_steps = 100
     config.meta_validation.num_seeds = 16

@@ -238,10 +238,9 @@ class ScheduleFree:
         corrections, rates = 1 / (1 - decays ** (time + 1)).to(grad), (1 - decays).to(grad)
 
         grad = grad.clamp(-1e15, 1e15)
-        state["sizes"] += rates * (grad.square().mean() - state["sizes"])
         mean_lead = lead.square().mean()
         agreement = mean_lead / (self.lag * path).square() if path > 0 else path.new_ones(())
-        features = self.features(param, agreement, state["sizes"] * corrections, state)
+        features = self.features(param, agreement, state)
         fan_in = 32 if param.dim() < 2 else param[0].numel()
         step_size = self.hyperparameter("step_size", features) * warm / max(fan_in / 32, 1)
         weight_decay = self.hyperparameter("weight_decay", features)
@@ -250,13 +249,12 @@ class ScheduleFree:
         white = whiten(as_in_jax(grad), state["whitening"], damping, corrections[1])
         white = as_in_torch(white)
         state["second"] += rates[2] * (white.square() - state["second"])
-        square = state["second"].mean() * corrections[2]
-        unit = torch.where(square > 1e-30, square, 1.0).rsqrt()
+        state["sizes"] += rates.clamp(min=1 / (time + 1)) * (white.square().mean() - state["sizes"])
+        unit = torch.where(state["sizes"][2] > 1e-30, state["sizes"][2], 1.0).rsqrt()
         v = state["second"] * (corrections[2] * unit.square())
         direction = white * unit * (v + 1e-12).rsqrt()
         over_lead = (mean_lead + 1e-6 * (self.lag * step_size).square()).rsqrt()
-        cosine = (direction * lead).mean() * over_lead
-        cosine = cosine * (direction.square().mean() + 1e-12).rsqrt()
+        cosine = ((direction * lead).mean() * over_lead).clamp(-1.0, 1.0)
         state["cosines"] += rates[:2] * (cosine - state["cosines"])
 
         ahead = lead - self.lag * step_size * (direction + weight_decay * param)
@@ -270,13 +268,14 @@ class ScheduleFree:
         log = first + sum(weight * x for weight, x in zip(weights, features, strict=True))
         return self.first[name] * torch.exp(log.clamp(-4.0, 4.0))
 
-    def features(self, param, agreement, sizes, state):
+    def features(self, param, agreement, state):
         """The numbers at which the hyperparameters look, in the order of their weights."""
         time = state["step"]
         fan_in = 32 if param.dim() < 2 else param[0].numel()
         progress = min(time / self.num_steps, 1.0)
         size = ((param - state["lead"]).square().mean() + 1e-8).sqrt()
-        trend = sizes[:2] / (sizes[2] if sizes[2] > 1e-30 else 1.0)
+        short, long = state["sizes"].split([2, 1])
+        trend = short / long if long > 1e-30 else torch.ones_like(short)
         return [
             float(param.dim() < 2),
             0.3 * math.log(fan_in / 32),
@@ -323,7 +322,9 @@ def whiten(grad, sides, damping, correction):
     folded = grad.reshape(folded_shape(grad)) if sides else grad
     white = folded
     for axis, (covariance, basis) in sides.items():
-        rows = folded.movedim(axis, 0).flatten(1)
+        slices = folded.unflatten(axis, (1, -1, 1)).flatten(0, axis).flatten(2).movedim(1, 0)
+        slices = slices.movedim(2, 1) if slices.shape[2] == 1 else slices
+        rows = slices[:, :, :: max(grad.numel() // len(slices) ** 2, 1)].flatten(1)
         covariance += (1 - 0.99) * (rows @ rows.T / rows.shape[1] - covariance)
         mean = correction * covariance.trace() / len(rows)
         relative = covariance * (correction / torch.where(mean > 1e-30, mean, 1.0))

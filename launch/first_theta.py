@@ -1,6 +1,7 @@
 """The theta that a run starts from, and what its meta-losses are measured in."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -69,25 +70,39 @@ def _scaled(
     config: Config,
     key: jax.Array,
 ) -> tuple[LoptSystem, ...]:
-    trainer = experiment.trainer
-    units = evaluation.meta_losses(
-        systems,
-        experiment.episodes,
-        theta,
-        key,
-        config.meta_validation.num_seeds,
-        trainer.devices,
-        trainer.estimator.mean_over,
-    )
-    for label, unit in zip(labels, units, strict=True):
-        if not 0 < unit < np.inf:
-            raise errors.UserError(
-                f"config.objective.unit = 'first_theta': the first theta has the meta-loss {unit} "
-                f"on {label}; it must be a positive number"
-            )
+    def measure(unit: float, valid_unit: float) -> np.ndarray:
+        trainer = experiment.trainer
+        return evaluation.meta_losses(
+            _with_units(systems, [unit] * len(systems), [valid_unit] * len(systems)),
+            experiment.episodes,
+            theta,
+            key,
+            config.meta_validation.num_seeds,
+            trainer.devices,
+            trainer.estimator.mean_over,
+        )
+
+    if config.objective.split != "mixed":
+        units = valid_units = measure(1.0, 1.0)
+    else:
+        # Each of the two losses alone, in the unit of its weight, by the same program.
+        weight = config.objective.valid_weight
+        units = measure(1.0 - weight, np.inf) if weight < 1 else np.ones(len(systems))
+        valid_units = measure(np.inf, weight) if weight > 0 else np.ones(len(systems))
+    for label, *found in zip(labels, units, valid_units, strict=True):
+        for unit in found:
+            if not 0 < unit < np.inf:
+                raise errors.UserError(
+                    "config.objective.unit = 'first_theta': the first theta has the meta-loss "
+                    f"{unit} on {label}; it must be a positive number"
+                )
+    return _with_units(systems, units, valid_units)
+
+
+def _with_units(systems: Sequence[Any], units: Any, valid_units: Any) -> tuple[LoptSystem, ...]:
     return tuple(
-        dataclasses.replace(system, unit=np.float32(unit))
-        for system, unit in zip(systems, units, strict=True)
+        dataclasses.replace(system, unit=np.float32(unit), valid_unit=np.float32(valid_unit))
+        for system, unit, valid_unit in zip(systems, units, valid_units, strict=True)
     )
 
 

@@ -46,16 +46,18 @@ class LoptSystem(UnrolledSystem):
         learned_optimizer: what is meta-trained.
         task: the inner problem; its data are leaves of this pytree.
         objective: what an inner step contributes to the meta-loss.
-        unit: positive number by which the meta-loss is divided, so that tasks of different sizes
-            of loss can be weighed against each other. With the mean loss of a reference
-            optimizer, such as the first theta, the mean over tasks has the gradient that their
-            mean log loss has there.
+        unit: positive number by which losses are divided, so that tasks of different sizes of
+            loss can be weighed against each other. With the mean loss of a reference optimizer,
+            such as the first theta, the mean over tasks has the gradient that their mean log loss
+            has there.
+        valid_unit: the same for the validation loss, where the objective has both.
     """
 
     learned_optimizer: LearnedOptimizer = flax.struct.field(pytree_node=False)
     task: Task
     objective: MetaObjective = flax.struct.field(pytree_node=False, default=MetaObjective())
     unit: Any = 1.0
+    valid_unit: Any = 1.0
 
     def init_theta(self, key: jax.Array) -> Theta:
         return self.learned_optimizer.init(key)
@@ -81,18 +83,25 @@ class LoptSystem(UnrolledSystem):
         params = optax.apply_updates(state.params, updates)
 
         loss = self.objective.shape(loss.astype(jnp.float32), state.first_loss)
-        if not self.objective.uses_training_loss:
+        if self.objective.uses_training_loss:
+            loss = loss / self.unit
+        else:
             key_judge = state.key_eval if self.objective.kind == "final" else key_judge
             judged = self._judge(key_judge, state.cfg, evaluation_params(opt_state, params))
             judged = self.objective.shape(judged, state.first_loss)
-            weight = self.objective.valid_weight if self.objective.split == "mixed" else 1.0
-            loss = (1.0 - weight) * loss + weight * judged
-        loss = loss / self.unit
+            loss = self._mix(loss, judged)
         meta_loss = loss
         if self.objective.kind == "final":
             meta_loss = state.horizon * (loss - state.last_loss)
         next_state = state._replace(params=params, opt_state=opt_state, last_loss=loss)
         return next_state, meta_loss
+
+    def _mix(self, loss: Float[Array, ""], judged: Float[Array, ""]) -> Float[Array, ""]:
+        """What the objective makes of the training loss of a step and of the other one."""
+        if self.objective.split != "mixed":
+            return judged / self.unit
+        weight = self.objective.valid_weight
+        return (1.0 - weight) * loss / self.unit + weight * judged / self.valid_unit
 
     def _judge(self, key: jax.Array, cfg: Any, params: Any) -> Float[Array, ""]:
         """Loss of ``params`` on a batch of the objective's split."""

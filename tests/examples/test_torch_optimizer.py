@@ -96,20 +96,20 @@ def test_same_steps_as_in_jax_schedule_free(horizon, torch_optimizer, tmp_path):
         give(found, grad)
         optimizer.step(value=value)
         for key, param in found.items():
-            assert_near(param, expected[key], i, start[key])
+            assert_near(param, expected[key], i, start[key], 1e-3)
     trained = {key: param.detach().clone() for key, param in found.items()}
     with optimizer.evaluation():
         for key, param in found.items():
-            assert_near(param, averages[key], STEPS - 1, start[key])
+            assert_near(param, averages[key], STEPS - 1, start[key], 1e-3)
             assert not torch.equal(param, trained[key])
     assert all(torch.equal(param, trained[key]) for key, param in found.items())
 
 
-def assert_near(param, expected, i, start):
-    """After step i, up to rounding: 1e-5 of the way so far."""
+def assert_near(param, expected, i, start, tolerance=1e-5):
+    """After step i, up to rounding: a fraction of the way so far."""
     way = np.abs(expected[: i + 1] - start).max()
     error = np.abs(inputs_first(param.detach().numpy()) - expected[i]).max()
-    assert error <= 1e-5 * way, (i, error / way)
+    assert error <= tolerance * way, (i, error / way)
 
 
 def free_bundle(path, **fields):

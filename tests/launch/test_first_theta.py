@@ -1,5 +1,7 @@
 """Phases: a run starts from the theta of another, and measures its losses in units."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -86,8 +88,9 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path, user_error):
     assert f"config.init_from={tmp_path}" in line
 
 
-def test_the_first_theta_has_the_meta_loss_one_in_its_units():
-    made = config(objective__unit="first_theta")
+@pytest.mark.parametrize("split", ["train", "valid", "mixed"])
+def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
+    made = config(objective__unit="first_theta", objective__split=split)
     made.meta_validation.tasks = {"wide": {"name": "quadratic", "weight": 1.0, "dim": 5}}
     experiment = build(made)
     theta = first_theta.find(experiment, made, KEY)
@@ -97,6 +100,11 @@ def test_the_first_theta_has_the_meta_loss_one_in_its_units():
         np.testing.assert_allclose(losses, 1.0, rtol=1e-5)
     before = evaluation.meta_losses(experiment.systems, scaled.episodes, theta, KEY, 2)
     assert abs(before[0] - 1) > 0.01
+    if split == "mixed":  # of either loss alone too
+        for change in ({"unit": np.float32(np.inf)}, {"valid_unit": np.float32(np.inf)}):
+            systems = [dataclasses.replace(system, **change) for system in scaled.systems]
+            losses = evaluation.meta_losses(systems, scaled.episodes, theta, KEY, 2)
+            np.testing.assert_allclose(losses, 0.5, rtol=1e-5)
 
 
 def test_unknown_unit_is_refused(tmp_path, user_error):

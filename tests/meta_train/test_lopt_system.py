@@ -73,9 +73,9 @@ def test_mixed_loss_is_of_both_splits_and_in_units():
     losses = {}
     for split in ("train", "valid", "mixed"):
         objective = MetaObjective(split=split, clip=None, valid_weight=0.3)
-        system = LoptSystem(OPTIMIZER, TASK, objective, unit=2.0)
+        system = LoptSystem(OPTIMIZER, TASK, objective, unit=2.0, valid_unit=4.0)
         losses[split] = np.asarray(jax.jit(lambda s=system: episode(s, 4))()[2])
-    mixed = 0.7 * losses["train"] + 0.3 * losses["valid"]
+    mixed = 0.7 * losses["train"] + 0.3 * losses["valid"] * 2 / 4
     np.testing.assert_allclose(losses["mixed"], mixed, rtol=1e-5)
     plain = LoptSystem(OPTIMIZER, TASK, MetaObjective(clip=None))
     twice = np.asarray(jax.jit(lambda: episode(plain, 4))()[2])
