@@ -31,6 +31,13 @@ def _on(labels: tuple[str, ...], **change: int) -> dict[str, dict[str, int]]:
     return {label: dict(change) for label in labels}
 
 
+CALIBRATED = {
+    f"{name}_calibrated": {"name": name, "calibrated": True}
+    for name in ("adam", "adamw_cosine", "schedule_free")
+}
+"""Baselines at one setting for all tasks."""
+
+
 def get_config() -> ConfigDict:
     config = ConfigDict()
 
@@ -83,6 +90,7 @@ def get_config() -> ConfigDict:
             "muon": {},
             "schedule_free": {},
             "sgd_momentum": {},
+            **CALIBRATED,
         }
     )
     # Labels of baselines. The target of a task is the final loss of the one of them that ends

@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
     config.tasks = ConfigDict(TASKS)
     config.baselines = ConfigDict(
         {name: {} for name in ("adam", "adamw", "adamw_cosine", "schedule_free")}
+        | held_out.CALIBRATED
     )
     config.axes = ConfigDict(
         {
