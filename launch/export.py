@@ -84,6 +84,11 @@ def run(arguments: Sequence[str]) -> int:
         if (folder / bundle_files.WEIGHTS).exists():
             if values["step"].present:
                 raise errors.UserError(f"{folder} is a bundle: it has no checkpoints, so no --step")
+            if values["reset"].value and values["evaluation"].present:
+                raise errors.UserError(
+                    "--reset makes another optimizer than --evaluation judged; evaluate OUT, then "
+                    "export it with --evaluation"
+                )
             if values["reset"].value:
                 reset(folder, out, values["reset"].value, given)
             else:

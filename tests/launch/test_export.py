@@ -352,5 +352,8 @@ def test_reset_puts_parts_of_theta_back(finished, tmp_path, capsys):
         np.testing.assert_array_equal(found[other], bundle.theta[other])
     assert cli.main(["export", str(finished / "bundle"), str(tmp_path / "no"), "--reset=nil"]) == 2
     assert part in capsys.readouterr().err
+    words = ["export", str(finished / "bundle"), str(tmp_path / "no"), f"--reset={part}"]
+    assert cli.main([*words, "--evaluation=runs/small"]) == 2
+    assert "--reset makes another optimizer than --evaluation judged" in capsys.readouterr().err
     assert cli.main(["export", str(finished), str(tmp_path / "no"), f"--reset={part}"]) == 2
     assert not (tmp_path / "no").exists()
