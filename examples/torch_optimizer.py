@@ -201,11 +201,8 @@ class ScheduleFree:
             )
         scalars = {name.split("/")[1]: (5 * x).tolist() for name, x in theta.items()}
         self.num_steps, self.weight_power = num_steps, scalars["weight_power"]
-        self.first = {
-            "step_size": fields["learning_rate"],
-            "weight_decay": fields["weight_decay"],
-            "damping": fields["damping"],
-        }
+        self.first = {name: fields[name] for name in ("weight_decay", "damping")}
+        self.first["step_size"] = fields["learning_rate"]
         self.weights = {name: scalars[name] for name in self.first}
         self.warmup_steps = fields["warmup_steps"] * math.exp(scalars["warmup_steps"])
         logit = math.log(fields["beta"]) - math.log1p(-fields["beta"])
@@ -241,13 +238,11 @@ class ScheduleFree:
         mean_lead = lead.square().mean()
         agreement = mean_lead / (self.lag * path).square() if path > 0 else path.new_ones(())
         features = self.features(param, agreement, state)
-        fan_in = 32 if param.dim() < 2 else param[0].numel()
-        step_size = self.hyperparameter("step_size", features) * warm / max(fan_in / 32, 1)
+        step_size = self.hyperparameter("step_size", features) * warm / max(fan_in(param) / 32, 1)
         weight_decay = self.hyperparameter("weight_decay", features)
         damping = self.hyperparameter("damping", features)
 
-        white = whiten(as_in_jax(grad), state["whitening"], damping, corrections[1])
-        white = as_in_torch(white)
+        white = as_in_torch(whiten(as_in_jax(grad), state["whitening"], damping, corrections[1]))
         state["second"] += rates[2] * (white.square() - state["second"])
         state["sizes"] += rates.clamp(min=1 / (time + 1)) * (white.square().mean() - state["sizes"])
         unit = torch.where(state["sizes"][2] > 1e-30, state["sizes"][2], 1.0).rsqrt()
@@ -271,14 +266,13 @@ class ScheduleFree:
     def features(self, param, agreement, state):
         """The numbers at which the hyperparameters look, in the order of their weights."""
         time = state["step"]
-        fan_in = 32 if param.dim() < 2 else param[0].numel()
         progress = min(time / self.num_steps, 1.0)
         size = ((param - state["lead"]).square().mean() + 1e-8).sqrt()
         short, long = state["sizes"].split([2, 1])
         trend = short / long if long > 1e-30 else torch.ones_like(short)
         return [
             float(param.dim() < 2),
-            0.3 * math.log(fan_in / 32),
+            0.3 * math.log(fan_in(param) / 32),
             0.15 * (math.log(param.numel()) - 6),
             0.3 * (size.log() + 2),
             0.3 * (1 + 0.5 * agreement.clamp(min=1e-8).log()),
@@ -290,6 +284,11 @@ class ScheduleFree:
             math.exp(-time / 20),
             *(0.5 * trend for trend in loss_trends(state)),
         ]
+
+
+def fan_in(param):
+    """Inputs of every output of a layer; 32 for vectors."""
+    return 32 if param.dim() < 2 else param[0].numel()
 
 
 def as_in_jax(weight):
