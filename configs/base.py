@@ -151,3 +151,24 @@ def get_config() -> ConfigDict:
         }
     )
     return config
+
+
+def use_schedule_free_mlp(config: ConfigDict) -> None:
+    """The recipe for schedule_free_mlp on one task, by PES."""
+    config.meta_steps = 400
+    # Its first theta is a hand-made optimizer; what is learned are corrections to it.
+    config.optimizer = ConfigDict({"name": "schedule_free_mlp"})
+    config.estimator.truncation_length = 50
+    config.estimator.std = 0.02
+    # The decay pulls towards the first theta what the meta-gradient leaves undecided; the network
+    # moves slowly, because most of what it could do to one task harms others.
+    config.meta_optimizer.name = "adamw"
+    config.meta_optimizer.weight_decay = 0.5
+    config.meta_optimizer.learning_rate = 3e-3
+    config.meta_optimizer.group_factors = ConfigDict({"scalars": 1.0, "network": 0.1})
+    config.meta_optimizer.average_rate = 0.01
+    config.estimator.group_std = ConfigDict({"scalars": 0.02, "network": 0.005})
+    config.system_clip_norm = 3.0
+    config.objective.split = "mixed"
+    config.objective.valid_weight = 0.25
+    config.objective.unit = "first_theta"

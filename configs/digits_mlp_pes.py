@@ -19,13 +19,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 400
-    # Its first theta is schedule-free AdamW; what is learned are corrections to it.
-    config.optimizer = ConfigDict({"name": "schedule_free_mlp"})
-    config.estimator.truncation_length = 50
-    config.estimator.std = 0.02
-    config.meta_optimizer.learning_rate = 3e-3
-    config.meta_optimizer.average_rate = 0.02
+    base.use_schedule_free_mlp(config)
     config.tasks = ConfigDict({"digits_mlp": {"hidden": (32,), "batch_size": 64}})
     config.comparison.held_out = ConfigDict(
         {"digits_wider_deeper": {"name": "digits_mlp", "hidden": (48, 24), "data_seed": 1}}

@@ -16,13 +16,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 400
-    config.optimizer = ConfigDict({"name": "schedule_free_mlp"})
-    config.estimator.truncation_length = 50
-    config.estimator.std = 0.02
-    config.meta_optimizer.learning_rate = 3e-3
-    config.meta_optimizer.average_rate = 0.02
-    config.objective.split = "mixed"
+    base.use_schedule_free_mlp(config)
     config.tasks = ConfigDict({"mnist_mlp": {"hidden": (32,), "batch_size": 128}})
     config.comparison.held_out = ConfigDict(
         {"mnist_wider_deeper": {"name": "mnist_mlp", "hidden": (64, 32), "data_seed": 1}}

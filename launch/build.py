@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 import meta_train
@@ -70,12 +71,27 @@ def build(config: Config) -> Experiment:
         fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
     )
     _check_apart(fields)
+    _check_groups(systems[0], fields)
     trainer = _make_trainer(systems, weights, estimator, meta_optimizer, fields)
     validation = Judges(systems, trainer.shares)
     if judges:
         total = sum(valid_weights)
         validation = Judges(judges, tuple(weight / total for weight in valid_weights))
     return Experiment(optimizer, tasks, held_out, systems, episodes, trainer, validation)
+
+
+def _check_groups(system: meta_train.UnrolledSystem, fields: Mapping[str, Any]) -> None:
+    """Refuse numbers for other groups of meta-parameters than theta has."""
+    theta = jax.eval_shape(system.init_theta, jax.random.key(0))
+    groups = sorted(theta) if isinstance(theta, Mapping) else []
+    for section, name in (("estimator", "group_std"), ("meta_optimizer", "group_factors")):
+        given = fields[section][name]
+        if given is not None and sorted(given) != groups:
+            raise errors.UserError(
+                f"config.{section}.{name} is for {', '.join(sorted(given)) or 'no group'}, but "
+                f"theta's top-level groups are {', '.join(groups) or 'none'}; give one number for "
+                "each, or None"
+            )
 
 
 def _check_apart(fields: Mapping[str, Any]) -> None:
