@@ -168,7 +168,6 @@ def use_schedule_free_mlp(config: ConfigDict) -> None:
     config.meta_optimizer.group_factors = ConfigDict({"scalars": 1.0, "network": 0.1})
     config.meta_optimizer.average_rate = 0.01
     config.estimator.group_std = ConfigDict({"scalars": 0.02, "network": 0.005})
-    config.system_clip_norm = 3.0
     config.objective.split = "mixed"
     config.objective.valid_weight = 0.25
     config.objective.unit = "first_theta"
