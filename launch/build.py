@@ -51,8 +51,6 @@ def build(config: Config) -> Experiment:
     user_code.import_all(config.imports)
     check_numbers(config)
     fields = plain(config.to_dict())
-    estimator, episodes = _make_estimator(fields["estimator"])
-    meta_optimizer = make_meta_optimizer(fields["meta_optimizer"], fields["meta_steps"])
     optimizer, tasks, weights, judges, valid_weights = None, {}, (1.0,), (), ()
     if fields["system"]["name"] == "lopt":
         optimizer = make_named(LOPTS, "optimizer", fields["optimizer"])
@@ -66,12 +64,14 @@ def build(config: Config) -> Experiment:
         judges = _lopt_systems(optimizer, validated, fields["objective"])
     else:
         systems = (make_named(meta_train.SYSTEMS, "system", fields["system"]),)
+    _fit_groups(systems[0], fields)
+    estimator, episodes = _make_estimator(fields["estimator"])
+    meta_optimizer = make_meta_optimizer(fields["meta_optimizer"], fields["meta_steps"])
     _check_endless(config, episodes)
     held_out, _ = make_tasks(
         fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
     )
     _check_apart(fields)
-    _check_groups(systems[0], fields)
     trainer = _make_trainer(systems, weights, estimator, meta_optimizer, fields)
     validation = Judges(systems, trainer.shares)
     if judges:
@@ -80,18 +80,21 @@ def build(config: Config) -> Experiment:
     return Experiment(optimizer, tasks, held_out, systems, episodes, trainer, validation)
 
 
-def _check_groups(system: meta_train.UnrolledSystem, fields: Mapping[str, Any]) -> None:
-    """Refuse numbers for other groups of meta-parameters than theta has."""
+def _fit_groups(system: meta_train.UnrolledSystem, fields: Mapping[str, Any]) -> None:
+    """Leave out numbers for groups of another theta, such as those of a packaged config's."""
     theta = jax.eval_shape(system.init_theta, jax.random.key(0))
     groups = sorted(theta) if isinstance(theta, Mapping) else []
     for section, name in (("estimator", "group_std"), ("meta_optimizer", "group_factors")):
-        given = fields[section][name]
-        if given is not None and sorted(given) != groups:
-            raise errors.UserError(
-                f"config.{section}.{name} is for {', '.join(sorted(given)) or 'no group'}, but "
-                f"theta's top-level groups are {', '.join(groups) or 'none'}; give one number for "
-                "each, or None"
-            )
+        given = fields[section].get(name)
+        if not isinstance(given, Mapping) or sorted(given) == groups:
+            continue
+        what = f"config.{section}.{name} is for {', '.join(sorted(given)) or 'no group'}"
+        known = f"theta's top-level groups are {', '.join(groups) or 'none'}"
+        fitting = {group: given[group] for group in groups if group in given}
+        if fitting and len(fitting) < len(groups):
+            raise errors.UserError(f"{what}, but {known}; give one number for each, or None")
+        print(f"{what}, of which {', '.join(fitting) or 'nothing'} is used: {known}")
+        fields[section][name] = fitting or None
 
 
 def _check_apart(fields: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import lopt
-from launch import configuration, first_theta
+from launch import configuration, errors, first_theta
 from launch.build import build
 from meta_train import evaluation
 
@@ -115,3 +115,23 @@ def test_unknown_unit_is_refused(tmp_path, user_error):
         f"--workdir={tmp_path}",
     )
     assert "config.objective.unit = 'adam' must be 'first_theta' or None" in line
+
+
+@pytest.mark.parametrize("given", [{"net": 0.1}, {"scalars": 0.1, "net": 0.2}])
+def test_numbers_for_groups_that_theta_lacks_are_left_out(given, capsys):
+    """So that a packaged config serves other optimizers than its own."""
+    fields = {"optimizer__hidden": (), "estimator__std": 0.3}
+    numbers = {"estimator__group_std": given, "meta_optimizer__group_factors": given}
+    std = build(config(**fields, **numbers)).trainer.estimator.std
+    assert std == ((("scalars", 0.1),) if "scalars" in given else 0.3)
+    said = capsys.readouterr().out
+    used = "scalars" if "scalars" in given else "nothing"
+    for field in ("config.estimator.group_std", "config.meta_optimizer.group_factors"):
+        assert (
+            f"{field} is for {', '.join(sorted(given))}, of which {used} is used: theta's" in said
+        )
+
+
+def test_a_group_without_a_number_is_refused():
+    with pytest.raises(errors.UserError, match="is for net, scalars, but theta's top-level groups"):
+        build(config(estimator__group_std={"scalars": 0.1, "net": 0.2}))
