@@ -56,7 +56,7 @@ def get_config() -> ConfigDict:
             "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
             "std": 0.01,  # sigma of the perturbation, in units of theta
             # {"scalars": 0.02, ...}: one for each of theta's top-level groups in the place of std;
-            # 0 leaves a group as it is.
+            # 0 leaves a group as it is. Groups that theta lacks are left out.
             "group_std": _any(None),
         }
     )
