@@ -6,7 +6,8 @@ For a gradient G of shape [m, n] averages over the last steps are kept of
 
 and P G Q is returned, where P is near (L / l + damping I)^(-1/2), l the mean of the diagonal of L,
 and Q likewise of R [1]. A small damping whitens the gradient along rare directions too; a large one
-leaves it as it is, but for a factor. A tensor of more axes has one such matrix for each of them;
+leaves it as it is, but for a factor. Where a gradient has many more columns than rows, every k-th
+of them serves for L, about m in all. A tensor of more axes has one such matrix for each of them;
 leading axes whose product is short, such as those of a kernel's window, count as one. Vectors are
 left as they are.
 
