@@ -77,7 +77,7 @@ def get_config() -> ConfigDict:
             "clip_norm": _any(1.0),  # largest global norm of the meta-gradient; None: no limit
             "clip_value": _any(None),  # largest size of one coordinate; None: no limit
             # Factor on the learning rate of each of theta's top-level groups, {"network": 0.1,
-            # ...}; 0 leaves a group as it is; None: 1 for all.
+            # ...}; 0 leaves a group as it is, and those that theta lacks are left out; None: 1.
             "group_factors": _any(None),
             # Rate at which an average of theta follows it, that is validated and bundled in its
             # place: it remembers about 1 / rate meta-steps. None: no average.

@@ -6,7 +6,7 @@ for its start at zero, and s = 1 / sqrt(v):
 
     d = g s + RMS(g s) B tanh(MLP(5 features of every parameter | f) / B)
     z <- z - eta (d + lambda y),   x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
-    log(eta) = log(learning_rate) + log(warm) - p log(max(fan_in / 32, 1)) + 5 (a_0 + a f)
+    log(eta) = log(learning_rate) + log(warm) - log(max(fan_in / 32, 1)) + 5 (a_0 + a f)
     log(lambda) = log(weight_decay) + 5 (b_0 + b f)
     log(damping of the whitening) = log(damping) + 5 (e_0 + e f)
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
@@ -62,8 +62,7 @@ SMALLEST_PARAMETERS = 1e-4
 SMALLEST_RATIO = 1e-8
 """Of mean squares, where its logarithm is a feature."""
 USUAL_FAN_IN = 32
-FAN_IN_POWER = 1.0
-"""p: first steps of layers with more inputs are smaller, for the same change of their outputs."""
+"""First steps of layers with more inputs are smaller, for the same change of their outputs."""
 MAX_LOG_FACTOR = 4.0
 """What theta and the features can make of a first hyperparameter: 55 times it, or a 55th."""
 ADAPTED = ("step_size", "weight_decay", "damping")
@@ -206,7 +205,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         shared: Shared,
         param: jax.Array,
         grad: jax.Array,
-        sides: jax.Array,
+        kept: jax.Array,
         second_moment: jax.Array,
         lead: jax.Array,
         path: jax.Array,
@@ -225,9 +224,9 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             getattr(self, field) * _factor(theta, name, features)
             for field, name in zip(("learning_rate", *ADAPTED[1:]), ADAPTED, strict=True)
         )
-        step_size = shared.warm * _fan_in_factor(param) * step_size
+        step_size = shared.warm / max(_fan_in(param) / USUAL_FAN_IN, 1.0) * step_size
 
-        white, sides = whitening.whiten(grad, sides, damping, shared.corrections[1])
+        white, kept = whitening.whiten(grad, kept, damping, shared.corrections[1])
         second_moment = second_moment + RATES[2] * (jnp.square(white) - second_moment)
         sizes = sizes + shared.rates * (_mean_squares(white) - sizes)
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
@@ -251,7 +250,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         ahead = lead - pace * (direction + weight_decay * param)
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
         rest = 1.0 - shared.mix
-        return step, sides, second_moment, rest * ahead, rest * (path + step_size), sizes, cosines
+        return step, kept, second_moment, rest * ahead, rest * (path + step_size), sizes, cosines
 
 
 def _factor(theta: Theta, name: str, features: Float[Array, " F"]) -> Float[Array, ""]:
@@ -278,10 +277,6 @@ def _shared_features(
     clock = [progress - 0.5, 0.5 * jnp.log(1.02 - progress), jnp.exp(-time / 20.0)]
     clock = jnp.stack([_count_feature(num_params, 8.0), *clock])
     return jnp.concatenate([clock, 0.5 * loss_features.features(loss)])
-
-
-def _fan_in_factor(param: jax.Array) -> float:
-    return max(_fan_in(param) / USUAL_FAN_IN, 1.0) ** -FAN_IN_POWER
 
 
 def _fan_in(param: jax.Array) -> int:
