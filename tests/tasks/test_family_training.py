@@ -17,6 +17,7 @@ SETTINGS = {
     "patches_autoencoder_family": (3e-3, 0.2),
     "patches_vae_family": (3e-3, 0.95),
     "memorization_family": (1e-2, 0.8),
+    "patches_linear_family": (1e-2, 0.9),
     "digits_conv_family": (1e-2, 0.5),
     "digits_resnet_family": (1e-2, 0.5),
     "digits_vit_family": (1e-2, 0.5),
