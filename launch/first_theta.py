@@ -52,14 +52,12 @@ def in_units(experiment: Experiment, theta: Any, config: Config, key: jax.Array)
         return experiment
     systems = _scaled(experiment, experiment.systems, list(experiment.tasks), theta, config, key)
     trainer = dataclasses.replace(experiment.trainer, systems=systems)
-    judged = experiment.validation
-    if judged.systems is experiment.systems:
-        judged = judged._replace(systems=systems, geometric=True)
-    else:
+    judges = systems
+    if experiment.validation.systems is not experiment.systems:
         labels = list(config.meta_validation.tasks)
-        scaled = _scaled(experiment, judged.systems, labels, theta, config, key)
-        judged = judged._replace(systems=scaled, geometric=True)
-    return experiment._replace(systems=systems, trainer=trainer, validation=judged)
+        judges = _scaled(experiment, experiment.validation.systems, labels, theta, config, key)
+    validation = experiment.validation._replace(systems=judges, geometric=True)
+    return experiment._replace(systems=systems, trainer=trainer, validation=validation)
 
 
 def _scaled(

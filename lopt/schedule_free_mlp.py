@@ -47,14 +47,12 @@ from lopt.loss_features import LossAverages
 DECAYS = np.array([0.9, 0.99, 0.999])
 """Of the averages of every tensor; the last is also that of the second moment."""
 RATES = (1.0 - DECAYS).astype(np.float32)
-LOG_DECAYS = np.log(DECAYS).astype(np.float32)
+LOG_DECAYS = np.log(DECAYS[1:]).astype(np.float32)
 THETA_SCALE = 5.0
 MAX_RESIDUAL = 3.0
 """B. XLA on CPU would evaluate the MLP twice, did it not end in a function as costly as tanh."""
 MAX_GRADIENT = 1e15
 """Gradients are clipped to this size, so that sums of their squares stay finite."""
-SMALLEST_SQUARE = 1e-30
-"""Second moments of a tensor whose mean is below this count as zero."""
 RELATIVE_EPSILON = 1e-6
 """Gradients far below this part of their tensor's RMS make small steps."""
 SMALLEST_PARAMETERS = 1e-4
@@ -103,8 +101,8 @@ class Shared(NamedTuple):
     """c."""
     rates: Float[Array, " 3"]
     """Of averages that are plain means at first."""
-    corrections: Float[Array, " 3"]
-    """One over the sums of the weights in averages of the three decays."""
+    corrections: Float[Array, " 2"]
+    """One over the sums of the weights in averages of the last two decays."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,12 +224,12 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         )
         step_size = shared.warm / max(_fan_in(param) / USUAL_FAN_IN, 1.0) * step_size
 
-        white, kept = whitening.whiten(grad, kept, damping, shared.corrections[1])
+        white, kept = whitening.whiten(grad, kept, damping, shared.corrections[0])
         second_moment = second_moment + RATES[2] * (jnp.square(white) - second_moment)
         sizes = sizes + shared.rates * (_mean_squares(white) - sizes)
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
-        unit = jax.lax.rsqrt(jnp.where(sizes[2] > SMALLEST_SQUARE, sizes[2], 1.0))
-        v = second_moment * (shared.corrections[2] * jnp.square(unit))
+        unit = jax.lax.rsqrt(jnp.where(sizes[2] > whitening.SMALLEST, sizes[2], 1.0))
+        v = second_moment * (shared.corrections[1] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
         direction = white * unit * rsqrt
         pace = shared.lag * step_size
@@ -299,7 +297,7 @@ def _tensor_features(
     """Of one tensor: shape, size, agreement of its steps (zero for noise), trend of gradients."""
     fan_in = 0.3 * math.log(_fan_in(param) / USUAL_FAN_IN)
     shape = [param.ndim < 2, fan_in, _count_feature(param.size, 6.0)]
-    known = sizes[2] > SMALLEST_SQUARE
+    known = sizes[2] > whitening.SMALLEST
     trend = jnp.where(known, sizes[:2] / jnp.where(known, sizes[2], 1.0), 1.0)
     agree = 0.3 * (1.0 + 0.5 * jnp.log(jnp.maximum(agreement, SMALLEST_RATIO)))
     return jnp.concatenate(
