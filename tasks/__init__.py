@@ -94,6 +94,7 @@ __all__ = [
 ]
 
 _mlp_family = family_of(image_mlp_family, init_scale=(1.0, 1.0), reparam=(1.0, 1.0))
+_linear_family = family_of(image_mlp, hidden=())
 _conv_family = family_of(image_conv)
 _resnet_family = family_of(image_resnet)
 _vit_family = family_of(image_vit)
@@ -141,6 +142,7 @@ TASKS.update(
         "iris_mlp": partial(tabular_mlp, dataset="iris"),
         "digits_mixer": partial(image_mixer, dataset="digits"),
         "patches_mlp_family": partial(_mlp_family, dataset="patches", width=(4, 32), batch_size=32),
+        "patches_linear_family": partial(_linear_family, dataset="patches", batch_size=32),
         "patches_conv_family": partial(_conv_family, dataset="patches", channels=(8, 16)),
         "patches_resnet_family": partial(_resnet_family, dataset="patches", channels=(8,)),
         "patches_vit_family": partial(_vit_family, dataset="patches", patch_size=4, depth=1),
