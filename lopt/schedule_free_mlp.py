@@ -6,18 +6,24 @@ for its start at zero, and s = 1 / sqrt(v):
 
     d = g s + RMS(g s) B tanh(MLP(5 features of every parameter | f) / B)
     z <- z - eta (d + lambda y),   x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
-    log(eta) = log(learning_rate) + log(warm) - log(max(fan_in / 32, 1)) + 5 (a_0 + a f)
-    log(lambda) = log(weight_decay) + 5 (b_0 + b f)
-    log(damping of the whitening) = log(damping) + 5 (e_0 + e f)
+    eta = learning_rate warm / max(fan_in / 32, 1) exp(q) A_1
+    q <- q - gain cos(d, y - x) (A_2 if cos(d, y - x) < 0 else A_3)
+    lambda = weight_decay A_4,   damping of the whitening = damping A_5
+    log(A_i) = 5 (a_i + b_i f), within +-4
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
 
-where f are 16 features: sizes of the tensor, of all tensors and of the tensor's parameters, how
+where f are 17 features: q, sizes of the tensor, of all tensors and of the tensor's parameters, how
 well the steps of the recent past agree, how large the recent gradients are beside all, the progress
-t / T and the trend of the training loss. a f, b f and e f stay within +-4.
+t / T and the trend of the training loss.
 
-The meta-parameters "scalars" are a, b, e and what moves the logit of beta, r and log(W), divided by
-5, so that perturbations of one size suit them all. They start at zero, and so does the last layer
-of the MLP, "network": the first theta is schedule-free AdamW on whitened gradients.
+q, within +-6, makes steps longer while gradients still point where the parameters y have run ahead
+of x, and shorter once they point back: hypergradient descent [4] on the logarithm of the step size,
+for each tensor.
+
+The meta-parameters "scalars" are a, b and what moves the logit of beta, r and log(W), divided by 5,
+so that perturbations of one size suit them all. They start at zero, and so does the last layer of
+the MLP, "network": the first theta is schedule-free AdamW on whitened gradients, whose step sizes
+adapt themselves.
 
 The steps do not depend on the unit of the gradients, from 1e-15 to 1e15. Of x, y and z only y - x
 is kept. Steps are proportional to eta, and y - x is zero at first; so a factor on the steps
@@ -28,6 +34,8 @@ References:
     [2] Gupta, Koren and Singer 2018, "Shampoo", https://arxiv.org/abs/1802.09568
     [3] Metz et al. 2022, "Practical tradeoffs between memory, compute, and performance in learned
         optimizers", https://arxiv.org/abs/2203.11860
+    [4] Baydin et al. 2018, "Online learning rate adaptation with hypergradient descent",
+        https://arxiv.org/abs/1703.04782
 """
 
 import dataclasses
@@ -65,9 +73,11 @@ USUAL_FAN_IN = 32
 """First steps of layers with more inputs are smaller, for the same change of their outputs."""
 MAX_LOG_FACTOR = 4.0
 """What theta and the features can make of a first hyperparameter: 55 times it, or a 55th."""
-ADAPTED = ("step_size", "weight_decay", "damping")
-"""Hyperparameters that depend on the features."""
-NUM_FEATURES = 13 + loss_features.NUM_FEATURES
+MAX_SEARCHED = 6.0
+"""Bound of q."""
+ADAPTED = ("step_size", "increase", "decrease", "weight_decay", "damping")
+"""What depends on the features, A_1 to A_5."""
+NUM_FEATURES = 14 + loss_features.NUM_FEATURES
 PARAMETER_FEATURES = 5
 
 
@@ -87,6 +97,8 @@ class ScheduleFreeMLPState(NamedTuple):
     """Per tensor ``[3]``: averages of the mean square of the whitened gradients."""
     cosines: Any
     """Per tensor ``[2]``: averages of the cosine between d, whose RMS is near one, and the lead."""
+    searched: Any
+    """Per tensor a scalar, q."""
     weight_sum: Float[Array, ""]
     """Of the average's weights w."""
     loss: LossAverages
@@ -95,6 +107,8 @@ class ScheduleFreeMLPState(NamedTuple):
 class Shared(NamedTuple):
     """What all tensors have in common in one step."""
 
+    weights: Float[Array, "adapted weights"]
+    """5 a and 5 b: a column and a matrix."""
     features: Float[Array, " 7"]
     lag: Float[Array, ""]
     """1 - beta."""
@@ -119,6 +133,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         warmup_steps: likewise, W, after which warm is 0.63.
         weight_decay: likewise, lambda.
         damping: likewise, of the whitening; the larger, the nearer to plain Adam.
+        gain: likewise, of the search for the step size.
     """
 
     hidden: tuple[int, ...] = (8, 8)
@@ -126,12 +141,13 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
     beta: float = 0.9
     warmup_steps: float = 2.0
     weight_decay: float = 3e-3
-    damping: float = 1e-3
+    damping: float = 3e-3
+    gain: float = 0.3
 
     def __post_init__(self) -> None:
         hidden = transform.check_widths("hidden", self.hidden) if len(self.hidden) else ()
         object.__setattr__(self, "hidden", hidden)
-        for name in ("learning_rate", "warmup_steps", "weight_decay", "damping"):
+        for name in ("learning_rate", "warmup_steps", "weight_decay", "damping", "gain"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(
@@ -166,6 +182,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             path=per_tensor.zeros(params),
             sizes=per_tensor.zeros(params, 3),
             cosines=per_tensor.zeros(params, 2),
+            searched=per_tensor.zeros(params),
             weight_sum=jnp.zeros((), jnp.float32),
             loss=loss_features.init(),
         )
@@ -184,6 +201,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         weight_sum = state.weight_sum + weight
         logit = math.log(self.beta) - math.log1p(-self.beta)
         shared = Shared(
+            weights=jnp.stack([scalars[name] for name in ADAPTED]),
             features=_shared_features(inputs.params, progress, time, loss),
             lag=jax.nn.sigmoid(-(logit + scalars["beta"])),
             warm=warm,
@@ -194,8 +212,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
         params = inputs.params
         update = functools.partial(self._update_leaf, theta, shared)
-        new = jax.tree.map(update, params, inputs.grads, *state[1:7])
-        steps, *kept = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(7))
+        new = jax.tree.map(update, params, inputs.grads, *state[1:8])
+        steps, *kept = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(8))
         count = transform.increment(state.count)
         return steps, ScheduleFreeMLPState(count, *kept, weight_sum=weight_sum, loss=loss)
 
@@ -211,6 +229,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         path: jax.Array,
         sizes: jax.Array,
         cosines: jax.Array,
+        searched: jax.Array,
     ) -> tuple[Any, ...]:
         """The step of one tensor, and its part of the next state."""
         grad = jnp.clip(grad, -MAX_GRADIENT, MAX_GRADIENT)
@@ -218,15 +237,16 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
         agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
         size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
-        own = _tensor_features(param, size, agreement, cosines, sizes)
+        own = _tensor_features(param, size, agreement, cosines, searched, sizes)
         features = jnp.concatenate([own, shared.features])
-        step_size, weight_decay, damping = (
-            getattr(self, field) * _factor(theta, name, features)
-            for field, name in zip(("learning_rate", *ADAPTED[1:]), ADAPTED, strict=True)
-        )
-        step_size = shared.warm / max(_fan_in(param) / USUAL_FAN_IN, 1.0) * step_size
+        log_factors = shared.weights[:, 0] + shared.weights[:, 1:] @ features
+        factors = jnp.exp(jnp.clip(log_factors, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
+        step_size, increase, decrease, weight_decay, damping = factors
+        usual = self.learning_rate / max(_fan_in(param) / USUAL_FAN_IN, 1.0)
+        step_size = usual * shared.warm * jnp.exp(searched) * step_size
+        weight_decay = self.weight_decay * weight_decay
 
-        white, kept = whitening.whiten(grad, kept, damping, shared.corrections[1])
+        white, kept = whitening.whiten(grad, kept, self.damping * damping, shared.corrections[1])
         second_moment = second_moment + RATES[2] * (jnp.square(white) - second_moment)
         sizes = sizes + shared.rates * (_mean_squares(white) - sizes)
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
@@ -238,6 +258,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
         along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)
         cosines = cosines + RATES[:2] * (along - cosines)
+        searched = searched - self.gain * along * jnp.where(along < 0.0, increase, decrease)
+        searched = jnp.clip(searched, -MAX_SEARCHED, MAX_SEARCHED)
 
         if self.hidden:
             scales = jnp.stack([1.0, unit, 1.0, over_lead, 1.0 / size])
@@ -250,14 +272,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         ahead = lead - pace * (direction + weight_decay * param)
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
         rest = 1.0 - shared.mix
-        return step, kept, second_moment, rest * ahead, rest * (path + step_size), sizes, cosines
-
-
-def _factor(theta: Theta, name: str, features: Float[Array, " F"]) -> Float[Array, ""]:
-    """What the features make of a hyperparameter of the first theta."""
-    weights = THETA_SCALE * theta["scalars"][name]
-    log = weights[0] + weights[1:] @ features
-    return jnp.exp(jnp.clip(log, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
+        path = rest * (path + step_size)
+        return step, kept, second_moment, rest * ahead, path, sizes, cosines, searched
 
 
 def _bound(output: jax.Array) -> jax.Array:
@@ -294,9 +310,10 @@ def _tensor_features(
     size: Float[Array, ""],
     agreement: Float[Array, ""],
     cosines: Float[Array, " 2"],
+    searched: Float[Array, ""],
     sizes: Float[Array, " 3"],
-) -> Float[Array, " 9"]:
-    """Of one tensor: shape, size, agreement of its steps (zero for noise), trend of gradients."""
+) -> Float[Array, " 10"]:
+    """Of one tensor: shape, size, agreement of its steps (zero for noise), q, gradients' trend."""
     fan_in = 0.3 * math.log(_fan_in(param) / USUAL_FAN_IN)
     shape = [param.ndim < 2, fan_in, _count_feature(param.size, 6.0)]
     known = sizes[2] > SMALLEST_SQUARE
@@ -307,6 +324,7 @@ def _tensor_features(
             np.array(shape, np.float32),
             jnp.stack([0.3 * (jnp.log(size) + 2.0), agree]),
             cosines,
+            0.3 * searched[None],
             0.15 * jnp.log(jnp.maximum(trend, SMALLEST_RATIO)),
         ]
     )
