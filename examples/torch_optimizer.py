@@ -23,9 +23,10 @@ from safetensors.torch import load
 TIMESCALES = (1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5)
 SCALARS = {
     **dict.fromkeys(("beta", "warmup_steps", "weight_power"), 0),
-    **dict.fromkeys(("step_size", "weight_decay", "damping"), 17),
+    **dict.fromkeys(("step_size", "increase", "decrease", "weight_decay", "damping"), 18),
 }
 """Numbers in every meta-parameter of ``ScheduleFree``; 0 of a scalar."""
+FIRST = ("learning_rate", "gain", "gain", "weight_decay", "damping")
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -58,8 +59,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 loss = closure()
         value = loss if value is None else value
         value = None if value is None else float(value)
-        sizes = [param.numel() for group in self.param_groups for param in group["params"]]
-        self.rule.num_params = sum(sizes)
+        self.rule.num_params = sum(p.numel() for g in self.param_groups for p in g["params"])
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None and param.numel():
@@ -201,9 +201,8 @@ class ScheduleFree:
             )
         scalars = {name.split("/")[1]: (5 * x).tolist() for name, x in theta.items()}
         self.num_steps, self.weight_power = num_steps, scalars["weight_power"]
-        self.first = {name: fields[name] for name in ("weight_decay", "damping")}
-        self.first["step_size"] = fields["learning_rate"]
-        self.weights = {name: scalars[name] for name in self.first}
+        self.first = [fields[name] for name in FIRST]
+        self.weights = [scalars[name] for name, size in SCALARS.items() if size]
         self.warmup_steps = fields["warmup_steps"] * math.exp(scalars["warmup_steps"])
         logit = math.log(fields["beta"]) - math.log1p(-fields["beta"])
         self.lag = 1 / (1 + math.exp(logit + scalars["beta"]))
@@ -214,7 +213,7 @@ class ScheduleFree:
             "whitening": whitening_state(as_in_jax(grad)),
             "second": torch.zeros_like(grad),
             "lead": torch.zeros_like(grad),
-            "path": grad.new_zeros(()),
+            **{name: grad.new_zeros(()) for name in ("path", "searched")},
             "sizes": grad.new_zeros(3),
             "cosines": grad.new_zeros(2),
             "weight_sum": 0.0,
@@ -238,9 +237,8 @@ class ScheduleFree:
         mean_lead = lead.square().mean()
         agreement = mean_lead / (self.lag * path).square() if path > 0 else path.new_ones(())
         features = self.features(param, agreement, state)
-        step_size = self.hyperparameter("step_size", features) * warm / max(fan_in(param) / 32, 1)
-        weight_decay = self.hyperparameter("weight_decay", features)
-        damping = self.hyperparameter("damping", features)
+        step_size, increase, decrease, decay, damping = self.hyperparameters(features)
+        step_size *= state["searched"].exp() * warm / max(fan_in(param) / 32, 1)
 
         white = as_in_torch(whiten(as_in_jax(grad), state["whitening"], damping, corrections[1]))
         state["second"] += rates[2] * (white.square() - state["second"])
@@ -251,17 +249,18 @@ class ScheduleFree:
         over_lead = (mean_lead + 1e-6 * (self.lag * step_size).square()).rsqrt()
         cosine = ((direction * lead).mean() * over_lead).clamp(-1.0, 1.0)
         state["cosines"] += rates[:2] * (cosine - state["cosines"])
+        state["searched"].sub_(cosine * (increase if cosine < 0 else decrease)).clamp_(-6.0, 6.0)
 
-        ahead = lead - self.lag * step_size * (direction + weight_decay * param)
+        ahead = lead - self.lag * step_size * (direction + decay * param)
         move = (1 + mix * (1 / self.lag - 1)) * ahead - lead
         state["lead"], state["path"] = (1 - mix) * ahead, (1 - mix) * (path + step_size)
         return move
 
-    def hyperparameter(self, name, features):
-        """The first one times what the features make of it."""
-        first, *weights = self.weights[name]
-        log = first + sum(weight * x for weight, x in zip(weights, features, strict=True))
-        return self.first[name] * torch.exp(log.clamp(-4.0, 4.0))
+    def hyperparameters(self, features):
+        """The first ones times what the features make of them."""
+        for first, weights in zip(self.first, self.weights, strict=True):
+            log = sum(weight * x for weight, x in zip(weights, [1, *features], strict=True))
+            yield first * torch.exp(log.clamp(-4.0, 4.0))
 
     def features(self, param, agreement, state):
         """The numbers at which the hyperparameters look, in the order of their weights."""
@@ -277,6 +276,7 @@ class ScheduleFree:
             0.3 * (size.log() + 2),
             0.3 * (1 + 0.5 * agreement.clamp(min=1e-8).log()),
             *state["cosines"],
+            0.3 * state["searched"],
             *(0.15 * trend.clamp(min=1e-8).log()),
             0.15 * (math.log(self.num_params) - 8),
             progress - 0.5,
