@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
     config.estimator.horizon = ConfigDict({"name": "log_uniform", "low": 200, "high": 2000})
     config.estimator.truncation_length = 50
     config.estimator.mean_over = "episodes"
-    config.estimator.std = 0.02
+    config.estimator.std = 0.05
     # The decay pulls towards the first theta what the meta-gradient leaves undecided.
     config.meta_optimizer.name = "adamw"
     config.meta_optimizer.weight_decay = 0.25

@@ -7,12 +7,12 @@ for its start at zero, and s = 1 / sqrt(v):
     d = g s + RMS(g s) B tanh(MLP(5 features of every parameter | f) / B)
     z <- z - eta (d + lambda y),   x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
     eta = learning_rate warm / max(fan_in / 32, 1) exp(q) A_1
-    q <- q - gain cos(d, y - x) (A_2 if cos(d, y - x) < 0 else A_3)
+    q <- q - gain cos(d, y - x) A_2 (A_3 if cos(d, y - x) < 0 else 1 / A_3)
     lambda = weight_decay A_4,   damping of the whitening = damping A_5
     log(A_i) = 5 (a_i + b_i f), within +-4
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
 
-where f are 17 features: q, sizes of the tensor, of all tensors and of the tensor's parameters, how
+where f are 11 features: q, sizes of the tensor, of all tensors and of the tensor's parameters, how
 well the steps of the recent past agree, how large the recent gradients are beside all, the progress
 t / T and the trend of the training loss.
 
@@ -52,7 +52,7 @@ from lopt import loss_features, per_parameter, per_tensor, transform, whitening
 from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.loss_features import LossAverages
 
-DECAYS = np.array([0.9, 0.99, 0.999])
+DECAYS = np.array([whitening.DECAY, 0.999])
 """Of the averages of every tensor; the last is also that of the second moment."""
 RATES = (1.0 - DECAYS).astype(np.float32)
 LOG_DECAYS = np.log(DECAYS).astype(np.float32)
@@ -61,8 +61,6 @@ MAX_RESIDUAL = 3.0
 """B. XLA on CPU would evaluate the MLP twice, did it not end in a function as costly as tanh."""
 MAX_GRADIENT = 1e15
 """Gradients are clipped to this size, so that sums of their squares stay finite."""
-SMALLEST_SQUARE = 1e-30
-"""Second moments of a tensor whose mean is below this count as zero."""
 RELATIVE_EPSILON = 1e-6
 """Gradients far below this part of their tensor's RMS make small steps."""
 SMALLEST_PARAMETERS = 1e-4
@@ -75,9 +73,9 @@ MAX_LOG_FACTOR = 4.0
 """What theta and the features can make of a first hyperparameter: 55 times it, or a 55th."""
 MAX_SEARCHED = 6.0
 """Bound of q."""
-ADAPTED = ("step_size", "increase", "decrease", "weight_decay", "damping")
+ADAPTED = ("step_size", "gain", "tilt", "weight_decay", "damping")
 """What depends on the features, A_1 to A_5."""
-NUM_FEATURES = 14 + loss_features.NUM_FEATURES
+NUM_FEATURES = 11
 PARAMETER_FEATURES = 5
 
 
@@ -94,9 +92,7 @@ class ScheduleFreeMLPState(NamedTuple):
     path: Any
     """Per tensor a scalar: x - z as it would be if every d had been one."""
     sizes: Any
-    """Per tensor ``[3]``: averages of the mean square of the whitened gradients."""
-    cosines: Any
-    """Per tensor ``[2]``: averages of the cosine between d, whose RMS is near one, and the lead."""
+    """Per tensor ``[2]``: averages of the mean square of the whitened gradients."""
     searched: Any
     """Per tensor a scalar, q."""
     weight_sum: Float[Array, ""]
@@ -109,16 +105,16 @@ class Shared(NamedTuple):
 
     weights: Float[Array, "adapted weights"]
     """5 a and 5 b: a column and a matrix."""
-    features: Float[Array, " 7"]
+    features: Float[Array, " 4"]
     lag: Float[Array, ""]
     """1 - beta."""
     warm: Float[Array, ""]
     mix: Float[Array, ""]
     """c."""
-    rates: Float[Array, " 3"]
+    rates: Float[Array, " 2"]
     """Of averages that are plain means at first."""
-    corrections: Float[Array, " 3"]
-    """One over the sums of the weights in averages of the three decays."""
+    corrections: Float[Array, " 2"]
+    """One over the sums of the weights in averages that start at zero."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +134,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
     hidden: tuple[int, ...] = (8, 8)
     learning_rate: float = 0.046
-    beta: float = 0.9
+    beta: float = 0.8
     warmup_steps: float = 2.0
     weight_decay: float = 3e-3
     damping: float = 3e-3
@@ -180,8 +176,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             second_moment=transform.zeros_like(params),
             lead=transform.zeros_like(params),
             path=per_tensor.zeros(params),
-            sizes=per_tensor.zeros(params, 3),
-            cosines=per_tensor.zeros(params, 2),
+            sizes=per_tensor.zeros(params, 2),
             searched=per_tensor.zeros(params),
             weight_sum=jnp.zeros((), jnp.float32),
             loss=loss_features.init(),
@@ -202,7 +197,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         logit = math.log(self.beta) - math.log1p(-self.beta)
         shared = Shared(
             weights=jnp.stack([scalars[name] for name in ADAPTED]),
-            features=_shared_features(inputs.params, progress, time, loss),
+            features=_shared_features(inputs.params, progress, loss),
             lag=jax.nn.sigmoid(-(logit + scalars["beta"])),
             warm=warm,
             mix=weight / weight_sum,
@@ -212,8 +207,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
         params = inputs.params
         update = functools.partial(self._update_leaf, theta, shared)
-        new = jax.tree.map(update, params, inputs.grads, *state[1:8])
-        steps, *kept = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(8))
+        new = jax.tree.map(update, params, inputs.grads, *state[1:7])
+        steps, *kept = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(7))
         count = transform.increment(state.count)
         return steps, ScheduleFreeMLPState(count, *kept, weight_sum=weight_sum, loss=loss)
 
@@ -228,7 +223,6 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         lead: jax.Array,
         path: jax.Array,
         sizes: jax.Array,
-        cosines: jax.Array,
         searched: jax.Array,
     ) -> tuple[Any, ...]:
         """The step of one tensor, and its part of the next state."""
@@ -237,28 +231,28 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
         agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
         size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
-        own = _tensor_features(param, size, agreement, cosines, searched, sizes)
+        own = _tensor_features(param, size, agreement, searched, sizes)
         features = jnp.concatenate([own, shared.features])
         log_factors = shared.weights[:, 0] + shared.weights[:, 1:] @ features
         factors = jnp.exp(jnp.clip(log_factors, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
-        step_size, increase, decrease, weight_decay, damping = factors
+        step_size, gain, tilt, weight_decay, damping = factors
         usual = self.learning_rate / max(_fan_in(param) / USUAL_FAN_IN, 1.0)
         step_size = usual * shared.warm * jnp.exp(searched) * step_size
         weight_decay = self.weight_decay * weight_decay
 
-        white, kept = whitening.whiten(grad, kept, self.damping * damping, shared.corrections[1])
-        second_moment = second_moment + RATES[2] * (jnp.square(white) - second_moment)
+        white, kept = whitening.whiten(grad, kept, self.damping * damping, shared.corrections[0])
+        second_moment = second_moment + RATES[1] * (jnp.square(white) - second_moment)
         sizes = sizes + shared.rates * (_mean_squares(white) - sizes)
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
-        unit = jax.lax.rsqrt(jnp.where(sizes[2] > SMALLEST_SQUARE, sizes[2], 1.0))
-        v = second_moment * (shared.corrections[2] * jnp.square(unit))
+        unit = jax.lax.rsqrt(jnp.where(sizes[1] > whitening.SMALLEST, sizes[1], 1.0))
+        v = second_moment * (shared.corrections[1] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
         direction = white * unit * rsqrt
         pace = shared.lag * step_size
         over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
         along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)
-        cosines = cosines + RATES[:2] * (along - cosines)
-        searched = searched - self.gain * along * jnp.where(along < 0.0, increase, decrease)
+        tilted = gain * jnp.where(along < 0.0, tilt, 1.0 / tilt)
+        searched = searched - self.gain * tilted * along
         searched = jnp.clip(searched, -MAX_SEARCHED, MAX_SEARCHED)
 
         if self.hidden:
@@ -273,7 +267,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
         rest = 1.0 - shared.mix
         path = rest * (path + step_size)
-        return step, kept, second_moment, rest * ahead, path, sizes, cosines, searched
+        return step, kept, second_moment, rest * ahead, path, sizes, searched
 
 
 def _bound(output: jax.Array) -> jax.Array:
@@ -285,14 +279,13 @@ def _mean_squares(x: jax.Array) -> Float[Array, ""]:
 
 
 def _shared_features(
-    params: Any, progress: Float[Array, ""], time: Float[Array, ""], loss: LossAverages
-) -> Float[Array, " 7"]:
+    params: Any, progress: Float[Array, ""], loss: LossAverages
+) -> Float[Array, " 4"]:
     """How large the network is, how far the training is, and the trend of its loss."""
     progress = jnp.minimum(progress, 1.0)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
-    clock = [progress - 0.5, 0.5 * jnp.log(1.02 - progress), jnp.exp(-time / 20.0)]
-    clock = jnp.stack([_count_feature(num_params, 8.0), *clock])
-    return jnp.concatenate([clock, 0.5 * loss_features.features(loss)])
+    known = jnp.stack([_count_feature(num_params, 8.0), 0.5 * jnp.log(1.02 - progress)])
+    return jnp.concatenate([known, 0.5 * loss_features.features(loss)[1:]])
 
 
 def _fan_in(param: jax.Array) -> int:
@@ -309,22 +302,18 @@ def _tensor_features(
     param: jax.Array,
     size: Float[Array, ""],
     agreement: Float[Array, ""],
-    cosines: Float[Array, " 2"],
     searched: Float[Array, ""],
-    sizes: Float[Array, " 3"],
-) -> Float[Array, " 10"]:
+    sizes: Float[Array, " 2"],
+) -> Float[Array, " 7"]:
     """Of one tensor: shape, size, agreement of its steps (zero for noise), q, gradients' trend."""
     fan_in = 0.3 * math.log(_fan_in(param) / USUAL_FAN_IN)
     shape = [param.ndim < 2, fan_in, _count_feature(param.size, 6.0)]
-    known = sizes[2] > SMALLEST_SQUARE
-    trend = jnp.where(known, sizes[:2] / jnp.where(known, sizes[2], 1.0), 1.0)
-    agree = 0.3 * (1.0 + 0.5 * jnp.log(jnp.maximum(agreement, SMALLEST_RATIO)))
-    return jnp.concatenate(
-        [
-            np.array(shape, np.float32),
-            jnp.stack([0.3 * (jnp.log(size) + 2.0), agree]),
-            cosines,
-            0.3 * searched[None],
-            0.15 * jnp.log(jnp.maximum(trend, SMALLEST_RATIO)),
-        ]
-    )
+    known = sizes[1] > whitening.SMALLEST
+    trend = jnp.where(known, sizes[0] / jnp.where(known, sizes[1], 1.0), 1.0)
+    moving = [
+        0.3 * (jnp.log(size) + 2.0),
+        0.3 * (1.0 + 0.5 * jnp.log(jnp.maximum(agreement, SMALLEST_RATIO))),
+        0.3 * searched,
+        0.15 * jnp.log(jnp.maximum(trend, SMALLEST_RATIO)),
+    ]
+    return jnp.concatenate([np.array(shape, np.float32), jnp.stack(moving)])
