@@ -110,44 +110,39 @@ def reference(theta, y, grads, num_params):
     beta = 1 / (1 + np.exp(-(np.log(4) + own["beta"])))
     x = z = y = np.asarray(y, np.float64)
     v, whiten = np.zeros_like(y), Whitening(y.shape)
-    sizes = np.zeros(2)
+    mean = 0.0
     path = total = searched = 0.0
-    decays = np.array([0.99, 0.999])
     for t, (g, loss) in enumerate(zip(np.asarray(grads, np.float64), features_of_loss())):  # noqa: B905
-        trend = sizes[0] / sizes[1] if t else 1.0
         agree = rms(z - x) / path if path > 1e-12 else 1.0
         size, progress = np.sqrt(rms(x) ** 2 + 1e-8), min(t / HORIZON, 1.0)
         fan_in = np.prod(y.shape[:-1]) if y.ndim > 1 else 32
         f = [float(y.ndim < 2), 0.3 * np.log(fan_in / 32), 0.15 * (np.log(y.size) - 6)]
         f += [0.3 * (np.log(size) + 2), 0.3 * (1 + np.log(agree)), 0.3 * searched]
-        f += [0.15 * np.log(trend), 0.15 * (np.log(num_params) - 8)]
+        f += [0.15 * (np.log(num_params) - 8)]
         f += [0.5 * np.log(1.02 - progress), *(0.5 * loss[1:])]
-        factor = {
-            name: np.exp(own[name] @ [1.0, *f])
-            for name in ("step_size", "gain", "tilt", "weight_decay", "damping")
-        }
+        factor = {name: np.exp(own[name] @ [1.0, *f]) for name in ("step_size", "tilt")}
         warm = 1 - np.exp(-(t + 1) / (2 * np.exp(own["warmup_steps"])))
         eta = 0.046 * warm * np.exp(searched) * factor["step_size"] / max(fan_in / 32, 1)
-        white = whiten(g, 3e-3 * factor["damping"])
-        sizes = sizes + np.maximum(1 - decays, 1 / (t + 1)) * (rms(white) ** 2 - sizes)
+        white = whiten(g, 3e-3 * np.exp(own["damping"]))
+        mean = mean + max(0.001, 1 / (t + 1)) * (rms(white) ** 2 - mean)
         v = 0.999 * v + 0.001 * white**2
         c = v / (1 - 0.999 ** (t + 1))
-        s = 1 / np.sqrt(c + 1e-12 * sizes[1])
+        s = 1 / np.sqrt(c + 1e-12 * mean)
         d, lead = white * s, y - x
         over_lead = 1 / np.hypot(rms(lead), 1e-3 * (1 - beta) * eta)
         cosine = np.clip(np.mean(d * lead) * over_lead, -1, 1)
-        searched -= 0.3 * cosine * factor["gain"] * factor["tilt"] ** (1 if cosine < 0 else -1)
+        searched -= 0.3 * cosine * np.exp(own["gain"]) * factor["tilt"] ** (1 if cosine < 0 else -1)
         if "network" in theta:
             per = [
                 d,
-                white / np.sqrt(sizes[1]),
-                c * s / np.sqrt(sizes[1]),
+                white / np.sqrt(mean),
+                c * s / np.sqrt(mean),
                 lead * over_lead,
                 x / size,
             ]
             inputs = np.stack([*per, *(np.full_like(y, k) for k in f)], axis=-1)
             d = d + rms(d) * 3 * np.tanh(mlp(theta["network"], inputs) / 3)
-        z = z - eta * (d + 3e-3 * factor["weight_decay"] * y)
+        z = z - eta * (d + 3e-3 * np.exp(own["weight_decay"]) * y)
         weight = (t + 1) ** own["weight_power"] * warm**2
         total += weight
         mix = weight / total
@@ -232,7 +227,7 @@ def test_the_network_can_be_left_out_and_added():
     alone = draw_theta(Rule(hidden=()))
     both = Rule().init(jax.random.key(0)) | alone
     assert set(alone) == {"scalars"}
-    assert sum(x.size for x in jax.tree.leaves(alone)) == 63
+    assert sum(x.size for x in jax.tree.leaves(alone)) == 28
     params, grads = draw()
     expected = unroll(lambda: Rule(hidden=()).bind(alone, HORIZON), params, grads)
     assert_close(unroll(lambda: Rule().bind(both, HORIZON), params, grads), expected, 1e-5)
