@@ -96,7 +96,8 @@ def get_config() -> ConfigDict:
             "clip": _any(4.0),
             "normalize": False,  # divide by the initial loss, so that tasks weigh alike
             # "first_theta": divide by the mean meta-loss of the run's first theta on the task, so
-            # that the meta-gradient is that of the mean log loss there.
+            # that the meta-gradient is that of the mean log loss there; meta-validation takes the
+            # geometric mean over tasks.
             "unit": _any(None),
         }
     )

@@ -23,6 +23,8 @@ class Judges(NamedTuple):
 
     systems: tuple[meta_train.UnrolledSystem, ...]
     shares: tuple[float, ...]
+    geometric: bool = False
+    """Whether the mean over systems is, see ``meta_validate``."""
 
 
 class Experiment(NamedTuple):

@@ -54,11 +54,11 @@ def in_units(experiment: Experiment, theta: Any, config: Config, key: jax.Array)
     trainer = dataclasses.replace(experiment.trainer, systems=systems)
     judged = experiment.validation
     if judged.systems is experiment.systems:
-        judged = judged._replace(systems=systems)
+        judged = judged._replace(systems=systems, geometric=True)
     else:
         labels = list(config.meta_validation.tasks)
         scaled = _scaled(experiment, judged.systems, labels, theta, config, key)
-        judged = judged._replace(systems=scaled)
+        judged = judged._replace(systems=scaled, geometric=True)
     return experiment._replace(systems=systems, trainer=trainer, validation=judged)
 
 

@@ -57,6 +57,7 @@ class Validator:
             self._num_seeds,
             experiment.trainer.devices,
             experiment.trainer.estimator.mean_over,
+            experiment.validation.geometric,
         )
         self.last_loss, self.last_meta_step = loss, meta_step
         best = loss < self.best_loss

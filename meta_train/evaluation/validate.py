@@ -24,10 +24,18 @@ def meta_validate(
     num_seeds: int,
     devices: Devices = ONE_DEVICE,
     mean_over: str = "steps",
+    geometric: bool = False,
 ) -> float:
-    """J(theta) without perturbation, the weighted mean over systems of ``meta_losses``."""
+    """J(theta) without perturbation, the weighted mean over systems of ``meta_losses``.
+
+    The geometric mean suits losses in units of another theta's: in it, no system outweighs the
+    others because theta is much worse there. Losses below zero make it NaN.
+    """
     losses = meta_losses(systems, horizon, theta, key, num_seeds, devices, mean_over)
-    return float(np.dot(weights, losses))
+    if not geometric:
+        return float(np.dot(weights, losses))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.exp(np.dot(weights, np.log(losses))))
 
 
 def meta_losses(

@@ -98,6 +98,8 @@ def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
     for systems in (scaled.systems, scaled.trainer.systems, scaled.validation.systems):
         losses = evaluation.meta_losses(systems, scaled.episodes, theta, KEY, 2)
         np.testing.assert_allclose(losses, 1.0, rtol=1e-5)
+    assert scaled.validation.geometric
+    assert not experiment.validation.geometric
     before = evaluation.meta_losses(experiment.systems, scaled.episodes, theta, KEY, 2)
     assert abs(before[0] - 1) > 0.01
     if split == "mixed":  # of either loss alone too

@@ -1,5 +1,7 @@
 """Judging theta."""
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from meta_train import (
     MetaObjective,
     UnrolledSystem,
 )
-from meta_train.evaluation import LEARNING_RATES, compare, meta_validate
+from meta_train.evaluation import LEARNING_RATES, compare, meta_losses, meta_validate
 from meta_train.evaluation.training import advance, make_problem, validate
 
 KEY = jax.random.key(3)
@@ -137,6 +139,15 @@ def test_meta_validation_weighs_systems_and_takes_random_horizons():
     halves = meta_validate([system, system], [1.0, 0.0], horizon, theta, KEY, 4)
     assert one == pytest.approx(halves, rel=1e-5)
     assert np.isfinite(one)
+
+
+def test_geometric_mean_of_meta_validation():
+    systems = [dataclasses.replace(LoptSystem(ADAM, TASK), unit=np.float32(u)) for u in (0.5, 8.0)]
+    theta, horizon = systems[0].init_theta(KEY), ConstantHorizon(3)
+    losses = meta_losses(systems, horizon, theta, KEY, 2)
+    value = meta_validate(systems, [0.25, 0.75], horizon, theta, KEY, 2, geometric=True)
+    assert value == pytest.approx(losses[0] ** 0.25 * losses[1] ** 0.75, rel=1e-5)
+    assert value < 0.9 * meta_validate(systems, [0.25, 0.75], horizon, theta, KEY, 2)
 
 
 def test_meta_validation_weighs_steps_or_episodes_alike():
