@@ -26,10 +26,30 @@ TASKS = {
         "depth": (1, 2),
         **_USUAL,
     },
+    "patches_linear_family": _USUAL,
     "patches_conv_family": _USUAL,
+    "patches_conv_wide": {
+        "name": "patches_conv_family",
+        "channels": (32, 64, 64),
+        "batch_size": 8,
+        **_USUAL,
+    },
     "patches_resnet_family": {"batch_size": 16, **_USUAL},
     "patches_vit_family": {"batch_size": 8, **_USUAL},
+    "patches_vit_wide": {
+        "name": "patches_vit_family",
+        "width": 48,
+        "depth": 2,
+        "batch_size": 4,
+        **_USUAL,
+    },
     "patches_autoencoder_family": _USUAL,
+    "patches_autoencoder_wide": {
+        "name": "patches_autoencoder_family",
+        "hidden": (192, 48),
+        "batch_size": 16,
+        **_USUAL,
+    },
     "patches_vae_family": _USUAL,
     "memorization_family": {"label_noise": (0.0, 0.5), **_USUAL},
     "memorization_small": {
@@ -39,8 +59,21 @@ TASKS = {
         "label_noise": (0.0, 0.1),
         **_USUAL,
     },
+    "memorization_wide": {
+        "name": "memorization_family",
+        "width": (48, 192),
+        "depth": (1, 2),
+        "num_examples": (256, 2048),
+        "label_noise": (0.0, 0.2),
+        **_USUAL,
+    },
     "patches_mlp_small": {"name": "patches_mlp_family", "image_size": 4, **_USUAL},
     "teacher_regression_family": {},
+    "teacher_regression_wide": {
+        "name": "teacher_regression_family",
+        "hidden": (128, 128, 128),
+        "batch_size": 16,
+    },
     "deep_linear_family": {},
     "least_squares_family": {},
     "least_squares_full": {"name": "least_squares_family", "num_examples": (32, 32)},
@@ -49,6 +82,7 @@ TASKS = {
     "bigram_family": {},
     "induction_family": {"batch_size": 8},
     "copy_lstm_family": {"batch_size": 16},
+    "copy_lstm_wide": {"name": "copy_lstm_family", "width": 96, "length": 12, "batch_size": 8},
 }
 """Meta-training: photographs and synthetic data."""
 VALIDATION_TASKS = {
@@ -66,7 +100,7 @@ VALIDATION_TASKS = {
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 600
+    config.meta_steps = 300
     config.optimizer = ConfigDict({"name": "schedule_free_mlp", "hidden": ()})
     config.tasks = ConfigDict(TASKS)
     config.system_clip_norm = 3.0
@@ -74,7 +108,7 @@ def get_config() -> ConfigDict:
     config.estimator.horizon = ConfigDict({"name": "log_uniform", "low": 200, "high": 2000})
     config.estimator.truncation_length = 50
     config.estimator.mean_over = "episodes"
-    config.estimator.std = 0.02
+    config.estimator.std = 0.05
     # The decay pulls towards the first theta what the meta-gradient leaves undecided.
     config.meta_optimizer.name = "adamw"
     config.meta_optimizer.weight_decay = 0.25

@@ -21,9 +21,10 @@ import torch
 from safetensors.torch import load
 
 TIMESCALES = (1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5)
+FIELDS = ("gain", "weight_decay", "damping", "warmup_steps")
 SCALARS = {
-    **dict.fromkeys(("beta", "warmup_steps", "weight_power"), 0),
-    **dict.fromkeys(("step_size", "weight_decay", "damping"), 17),
+    **dict.fromkeys(("beta", "weight_power", *FIELDS), 0),
+    **dict.fromkeys(("step_size", "tilt"), 11),
 }
 """Numbers in every meta-parameter of ``ScheduleFree``; 0 of a scalar."""
 
@@ -58,8 +59,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 loss = closure()
         value = loss if value is None else value
         value = None if value is None else float(value)
-        sizes = [param.numel() for group in self.param_groups for param in group["params"]]
-        self.rule.num_params = sum(sizes)
+        self.rule.num_params = sum(p.numel() for g in self.param_groups for p in g["params"])
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None and param.numel():
@@ -201,10 +201,8 @@ class ScheduleFree:
             )
         scalars = {name.split("/")[1]: (5 * x).tolist() for name, x in theta.items()}
         self.num_steps, self.weight_power = num_steps, scalars["weight_power"]
-        self.first = {name: fields[name] for name in ("weight_decay", "damping")}
-        self.first["step_size"] = fields["learning_rate"]
-        self.weights = {name: scalars[name] for name in self.first}
-        self.warmup_steps = fields["warmup_steps"] * math.exp(scalars["warmup_steps"])
+        self.learning_rate, self.weights = fields["learning_rate"], scalars
+        self.found = {name: fields[name] * math.exp(scalars[name]) for name in FIELDS}
         logit = math.log(fields["beta"]) - math.log1p(-fields["beta"])
         self.lag = 1 / (1 + math.exp(logit + scalars["beta"]))
 
@@ -214,9 +212,8 @@ class ScheduleFree:
             "whitening": whitening_state(as_in_jax(grad)),
             "second": torch.zeros_like(grad),
             "lead": torch.zeros_like(grad),
-            "path": grad.new_zeros(()),
-            "sizes": grad.new_zeros(3),
-            "cosines": grad.new_zeros(2),
+            **{name: grad.new_zeros(()) for name in ("path", "searched")},
+            "size": grad.new_zeros(()),
             "weight_sum": 0.0,
             "losses": 0,
             "loss_means": [0.0] * 4,
@@ -227,62 +224,57 @@ class ScheduleFree:
         """The step of one tensor."""
         time, lead, path = state["step"], state["lead"], state["path"]
         track_loss(state, value)
-        warm = -math.expm1(-(time + 1) / self.warmup_steps)
+        warm = -math.expm1(-(time + 1) / self.found["warmup_steps"])
         weight = (time + 1) ** self.weight_power * warm**2
         state["weight_sum"] += weight
         mix = weight / state["weight_sum"]
-        decays = torch.tensor((0.9, 0.99, 0.999), dtype=torch.float64)
-        corrections, rates = 1 / (1 - decays ** (time + 1)).to(grad), (1 - decays).to(grad)
+        by_whitening, by_second = (1 / (1 - decay ** (time + 1)) for decay in (0.99, 0.999))
 
         grad = grad.clamp(-1e15, 1e15)
         mean_lead = lead.square().mean()
         agreement = mean_lead / (self.lag * path).square() if path > 0 else path.new_ones(())
         features = self.features(param, agreement, state)
-        step_size = self.hyperparameter("step_size", features) * warm / max(fan_in(param) / 32, 1)
-        weight_decay = self.hyperparameter("weight_decay", features)
-        damping = self.hyperparameter("damping", features)
+        step_size = self.factor("step_size", features) * state["searched"].exp()
+        step_size *= self.learning_rate * warm / max(fan_in(param) / 32, 1)
 
-        white = as_in_torch(whiten(as_in_jax(grad), state["whitening"], damping, corrections[1]))
-        state["second"] += rates[2] * (white.square() - state["second"])
-        state["sizes"] += rates.clamp(min=1 / (time + 1)) * (white.square().mean() - state["sizes"])
-        unit = torch.where(state["sizes"][2] > 1e-30, state["sizes"][2], 1.0).rsqrt()
-        v = state["second"] * (corrections[2] * unit.square())
+        sides, damping = state["whitening"], self.found["damping"]
+        white = as_in_torch(whiten(as_in_jax(grad), sides, damping, by_whitening))
+        state["second"] += 0.001 * (white.square() - state["second"])
+        state["size"] += max(0.001, 1 / (time + 1)) * (white.square().mean() - state["size"])
+        unit = torch.where(state["size"] > 1e-30, state["size"], 1.0).rsqrt()
+        v = state["second"] * (by_second * unit.square())
         direction = white * unit * (v + 1e-12).rsqrt()
         over_lead = (mean_lead + 1e-6 * (self.lag * step_size).square()).rsqrt()
         cosine = ((direction * lead).mean() * over_lead).clamp(-1.0, 1.0)
-        state["cosines"] += rates[:2] * (cosine - state["cosines"])
+        tilt = self.factor("tilt", features)
+        turn = self.found["gain"] * cosine * (tilt if cosine < 0 else 1 / tilt)
+        state["searched"].sub_(turn).clamp_(-6.0, 6.0)
 
-        ahead = lead - self.lag * step_size * (direction + weight_decay * param)
+        ahead = lead - self.lag * step_size * (direction + self.found["weight_decay"] * param)
         move = (1 + mix * (1 / self.lag - 1)) * ahead - lead
         state["lead"], state["path"] = (1 - mix) * ahead, (1 - mix) * (path + step_size)
         return move
 
-    def hyperparameter(self, name, features):
-        """The first one times what the features make of it."""
-        first, *weights = self.weights[name]
-        log = first + sum(weight * x for weight, x in zip(weights, features, strict=True))
-        return self.first[name] * torch.exp(log.clamp(-4.0, 4.0))
+    def factor(self, name, features):
+        """What the features make of the step size, or of the tilt of its search."""
+        log = sum(weight * x for weight, x in zip(self.weights[name], [1, *features], strict=True))
+        return torch.exp(log.clamp(-4.0, 4.0))
 
     def features(self, param, agreement, state):
         """The numbers at which the hyperparameters look, in the order of their weights."""
         time = state["step"]
         progress = min(time / self.num_steps, 1.0)
         size = ((param - state["lead"]).square().mean() + 1e-8).sqrt()
-        short, long = state["sizes"].split([2, 1])
-        trend = short / long if long > 1e-30 else torch.ones_like(short)
         return [
             float(param.dim() < 2),
             0.3 * math.log(fan_in(param) / 32),
             0.15 * (math.log(param.numel()) - 6),
             0.3 * (size.log() + 2),
             0.3 * (1 + 0.5 * agreement.clamp(min=1e-8).log()),
-            *state["cosines"],
-            *(0.15 * trend.clamp(min=1e-8).log()),
+            0.3 * state["searched"],
             0.15 * (math.log(self.num_params) - 8),
-            progress - 0.5,
             0.5 * math.log(1.02 - progress),
-            math.exp(-time / 20),
-            *(0.5 * trend for trend in loss_trends(state)),
+            *(0.5 * trend for trend in loss_trends(state)[1:]),
         ]
 
 

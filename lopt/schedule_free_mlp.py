@@ -6,18 +6,22 @@ for its start at zero, and s = 1 / sqrt(v):
 
     d = g s + RMS(g s) B tanh(MLP(5 features of every parameter | f) / B)
     z <- z - eta (d + lambda y),   x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
-    log(eta) = log(learning_rate) + log(warm) - log(max(fan_in / 32, 1)) + 5 (a_0 + a f)
-    log(lambda) = log(weight_decay) + 5 (b_0 + b f)
-    log(damping of the whitening) = log(damping) + 5 (e_0 + e f)
+    eta = learning_rate warm / max(fan_in / 32, 1) exp(q) A
+    q <- q - gain cos(d, y - x) (B if cos(d, y - x) < 0 else 1 / B)
+    log(A) = 5 (a_0 + a f),   log(B) = 5 (b_0 + b f),   both within +-4
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
 
-where f are 16 features: sizes of the tensor, of all tensors and of the tensor's parameters, how
-well the steps of the recent past agree, how large the recent gradients are beside all, the progress
-t / T and the trend of the training loss. a f, b f and e f stay within +-4.
+where f are 10 features: q, sizes of the tensor, of all tensors and of the tensor's parameters, how
+well the steps of the recent past agree, the progress t / T and the trend of the training loss.
 
-The meta-parameters "scalars" are a, b, e and what moves the logit of beta, r and log(W), divided by
-5, so that perturbations of one size suit them all. They start at zero, and so does the last layer
-of the MLP, "network": the first theta is schedule-free AdamW on whitened gradients.
+q, within +-6, makes steps longer while gradients still point where the parameters y have run ahead
+of x, and shorter once they point back: hypergradient descent [4] on the logarithm of the step size,
+for each tensor.
+
+The meta-parameters "scalars" are a, b and what moves the logit of beta, r, and the logarithms of W,
+gain, lambda and the whitening's damping, divided by 5, so that perturbations of one size suit them
+all. They start at zero, and so does the last layer of the MLP, "network": the first theta is
+schedule-free AdamW on whitened gradients, whose step sizes adapt themselves.
 
 The steps do not depend on the unit of the gradients, from 1e-15 to 1e15. Of x, y and z only y - x
 is kept. Steps are proportional to eta, and y - x is zero at first; so a factor on the steps
@@ -28,6 +32,8 @@ References:
     [2] Gupta, Koren and Singer 2018, "Shampoo", https://arxiv.org/abs/1802.09568
     [3] Metz et al. 2022, "Practical tradeoffs between memory, compute, and performance in learned
         optimizers", https://arxiv.org/abs/2203.11860
+    [4] Baydin et al. 2018, "Online learning rate adaptation with hypergradient descent",
+        https://arxiv.org/abs/1703.04782
 """
 
 import dataclasses
@@ -44,10 +50,9 @@ from lopt import loss_features, per_parameter, per_tensor, transform, whitening
 from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.loss_features import LossAverages
 
-DECAYS = np.array([0.9, 0.99, 0.999])
-"""Of the averages of every tensor; the last is also that of the second moment."""
-RATES = (1.0 - DECAYS).astype(np.float32)
-LOG_DECAYS = np.log(DECAYS[1:]).astype(np.float32)
+DECAY = 0.999
+"""Of the second moment."""
+LOG_DECAYS = np.log([whitening.DECAY, DECAY]).astype(np.float32)
 THETA_SCALE = 5.0
 MAX_RESIDUAL = 3.0
 """B. XLA on CPU would evaluate the MLP twice, did it not end in a function as costly as tanh."""
@@ -63,9 +68,13 @@ USUAL_FAN_IN = 32
 """First steps of layers with more inputs are smaller, for the same change of their outputs."""
 MAX_LOG_FACTOR = 4.0
 """What theta and the features can make of a first hyperparameter: 55 times it, or a 55th."""
-ADAPTED = ("step_size", "weight_decay", "damping")
-"""Hyperparameters that depend on the features."""
-NUM_FEATURES = 13 + loss_features.NUM_FEATURES
+MAX_SEARCHED = 6.0
+"""Bound of q."""
+ADAPTED = ("step_size", "tilt")
+"""What depends on the features, A and B."""
+FIELDS = ("gain", "weight_decay", "damping", "warmup_steps")
+"""Positive numbers that do not."""
+NUM_FEATURES = 10
 PARAMETER_FEATURES = 5
 
 
@@ -82,9 +91,9 @@ class ScheduleFreeMLPState(NamedTuple):
     path: Any
     """Per tensor a scalar: x - z as it would be if every d had been one."""
     sizes: Any
-    """Per tensor ``[3]``: averages of the mean square of the whitened gradients."""
-    cosines: Any
-    """Per tensor ``[2]``: averages of the cosine between d, whose RMS is near one, and the lead."""
+    """Per tensor a scalar: the average of the mean square of the whitened gradients."""
+    searched: Any
+    """Per tensor a scalar, q."""
     weight_sum: Float[Array, ""]
     """Of the average's weights w."""
     loss: LossAverages
@@ -93,16 +102,21 @@ class ScheduleFreeMLPState(NamedTuple):
 class Shared(NamedTuple):
     """What all tensors have in common in one step."""
 
-    features: Float[Array, " 7"]
+    weights: Float[Array, "adapted weights"]
+    """5 a_0 and 5 a, and 5 b_0 and 5 b."""
+    features: Float[Array, " 4"]
+    gain: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+    damping: Float[Array, ""]
     lag: Float[Array, ""]
     """1 - beta."""
     warm: Float[Array, ""]
     mix: Float[Array, ""]
     """c."""
-    rates: Float[Array, " 3"]
+    rate: Float[Array, ""]
     """Of averages that are plain means at first."""
     corrections: Float[Array, " 2"]
-    """One over the sums of the weights in averages of the last two decays."""
+    """One over the sums of the weights in the averages of the whitening and the second moment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,19 +131,21 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         warmup_steps: likewise, W, after which warm is 0.63.
         weight_decay: likewise, lambda.
         damping: likewise, of the whitening; the larger, the nearer to plain Adam.
+        gain: likewise, of the search for the step size.
     """
 
     hidden: tuple[int, ...] = (8, 8)
     learning_rate: float = 0.046
-    beta: float = 0.9
+    beta: float = 0.8
     warmup_steps: float = 2.0
     weight_decay: float = 3e-3
-    damping: float = 1e-3
+    damping: float = 3e-3
+    gain: float = 0.3
 
     def __post_init__(self) -> None:
         hidden = transform.check_widths("hidden", self.hidden) if len(self.hidden) else ()
         object.__setattr__(self, "hidden", hidden)
-        for name in ("learning_rate", "warmup_steps", "weight_decay", "damping"):
+        for name in ("learning_rate", *FIELDS):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(
@@ -146,7 +162,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: ``{"scalars": {...}}`` of zeros and, where there is an MLP, ``"network"``."""
-        shapes = dict.fromkeys(("beta", "weight_power", "warmup_steps"), ())
+        shapes = dict.fromkeys(("beta", "weight_power", *FIELDS), ())
         shapes |= dict.fromkeys(ADAPTED, (1 + NUM_FEATURES,))
         scalars = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
         if not self.hidden:
@@ -162,8 +178,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             second_moment=transform.zeros_like(params),
             lead=transform.zeros_like(params),
             path=per_tensor.zeros(params),
-            sizes=per_tensor.zeros(params, 3),
-            cosines=per_tensor.zeros(params, 2),
+            sizes=per_tensor.zeros(params),
+            searched=per_tensor.zeros(params),
             weight_sum=jnp.zeros((), jnp.float32),
             loss=loss_features.init(),
         )
@@ -176,17 +192,19 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         loss = loss_features.update(state.loss, inputs.value)
         progress = transform.progress(state.count, inputs.num_steps)
         time = state.count.astype(jnp.float32)
-        warmup_steps = self.warmup_steps * jnp.exp(scalars["warmup_steps"])
-        warm = -jnp.expm1(-(time + 1.0) / warmup_steps)
+        found = {name: getattr(self, name) * jnp.exp(scalars[name]) for name in FIELDS}
+        warm = -jnp.expm1(-(time + 1.0) / found.pop("warmup_steps"))
         weight = jnp.exp(scalars["weight_power"] * jnp.log1p(time)) * jnp.square(warm)
         weight_sum = state.weight_sum + weight
         logit = math.log(self.beta) - math.log1p(-self.beta)
         shared = Shared(
-            features=_shared_features(inputs.params, progress, time, loss),
+            weights=jnp.stack([scalars[name] for name in ADAPTED]),
+            features=_shared_features(inputs.params, progress, loss),
+            **found,
             lag=jax.nn.sigmoid(-(logit + scalars["beta"])),
             warm=warm,
             mix=weight / weight_sum,
-            rates=jnp.maximum(RATES, 1.0 / (time + 1.0)),
+            rate=jnp.maximum(1.0 - DECAY, 1.0 / (time + 1.0)),
             corrections=-1.0 / jnp.expm1((time + 1.0) * LOG_DECAYS),
         )
 
@@ -208,7 +226,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         lead: jax.Array,
         path: jax.Array,
         sizes: jax.Array,
-        cosines: jax.Array,
+        searched: jax.Array,
     ) -> tuple[Any, ...]:
         """The step of one tensor, and its part of the next state."""
         grad = jnp.clip(grad, -MAX_GRADIENT, MAX_GRADIENT)
@@ -216,26 +234,27 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
         agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
         size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
-        own = _tensor_features(param, size, agreement, cosines, sizes)
+        own = _tensor_features(param, size, agreement, searched)
         features = jnp.concatenate([own, shared.features])
-        step_size, weight_decay, damping = (
-            getattr(self, field) * _factor(theta, name, features)
-            for field, name in zip(("learning_rate", *ADAPTED[1:]), ADAPTED, strict=True)
-        )
-        step_size = shared.warm / max(_fan_in(param) / USUAL_FAN_IN, 1.0) * step_size
+        log_factors = shared.weights[:, 0] + shared.weights[:, 1:] @ features
+        factors = jnp.exp(jnp.clip(log_factors, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
+        step_size, tilt = factors
+        usual = self.learning_rate / max(_fan_in(param) / USUAL_FAN_IN, 1.0)
+        step_size = usual * shared.warm * jnp.exp(searched) * step_size
 
-        white, kept = whitening.whiten(grad, kept, damping, shared.corrections[0])
-        second_moment = second_moment + RATES[2] * (jnp.square(white) - second_moment)
-        sizes = sizes + shared.rates * (_mean_squares(white) - sizes)
+        white, kept = whitening.whiten(grad, kept, shared.damping, shared.corrections[0])
+        second_moment = second_moment + (1.0 - DECAY) * (jnp.square(white) - second_moment)
+        sizes = sizes + shared.rate * (_mean_squares(white) - sizes)
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
-        unit = jax.lax.rsqrt(jnp.where(sizes[2] > whitening.SMALLEST, sizes[2], 1.0))
+        unit = jax.lax.rsqrt(jnp.where(sizes > whitening.SMALLEST, sizes, 1.0))
         v = second_moment * (shared.corrections[1] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
         direction = white * unit * rsqrt
         pace = shared.lag * step_size
         over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
         along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)
-        cosines = cosines + RATES[:2] * (along - cosines)
+        turn = shared.gain * along * jnp.where(along < 0.0, tilt, 1.0 / tilt)
+        searched = jnp.clip(searched - turn, -MAX_SEARCHED, MAX_SEARCHED)
 
         if self.hidden:
             scales = jnp.stack([1.0, unit, 1.0, over_lead, 1.0 / size])
@@ -245,17 +264,11 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             residual = per_parameter.evaluate_net(net, inputs, param.shape, _bound)
             direction = direction + jnp.sqrt(_mean_squares(direction) + 1e-12) * residual
 
-        ahead = lead - pace * (direction + weight_decay * param)
+        ahead = lead - pace * (direction + shared.weight_decay * param)
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
         rest = 1.0 - shared.mix
-        return step, kept, second_moment, rest * ahead, rest * (path + step_size), sizes, cosines
-
-
-def _factor(theta: Theta, name: str, features: Float[Array, " F"]) -> Float[Array, ""]:
-    """What the features make of a hyperparameter of the first theta."""
-    weights = THETA_SCALE * theta["scalars"][name]
-    log = weights[0] + weights[1:] @ features
-    return jnp.exp(jnp.clip(log, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
+        path = rest * (path + step_size)
+        return step, kept, second_moment, rest * ahead, path, sizes, searched
 
 
 def _bound(output: jax.Array) -> jax.Array:
@@ -267,14 +280,13 @@ def _mean_squares(x: jax.Array) -> Float[Array, ""]:
 
 
 def _shared_features(
-    params: Any, progress: Float[Array, ""], time: Float[Array, ""], loss: LossAverages
-) -> Float[Array, " 7"]:
+    params: Any, progress: Float[Array, ""], loss: LossAverages
+) -> Float[Array, " 4"]:
     """How large the network is, how far the training is, and the trend of its loss."""
     progress = jnp.minimum(progress, 1.0)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
-    clock = [progress - 0.5, 0.5 * jnp.log(1.02 - progress), jnp.exp(-time / 20.0)]
-    clock = jnp.stack([_count_feature(num_params, 8.0), *clock])
-    return jnp.concatenate([clock, 0.5 * loss_features.features(loss)])
+    known = jnp.stack([_count_feature(num_params, 8.0), 0.5 * jnp.log(1.02 - progress)])
+    return jnp.concatenate([known, 0.5 * loss_features.features(loss)[1:]])
 
 
 def _fan_in(param: jax.Array) -> int:
@@ -291,20 +303,11 @@ def _tensor_features(
     param: jax.Array,
     size: Float[Array, ""],
     agreement: Float[Array, ""],
-    cosines: Float[Array, " 2"],
-    sizes: Float[Array, " 3"],
-) -> Float[Array, " 9"]:
-    """Of one tensor: shape, size, agreement of its steps (zero for noise), trend of gradients."""
+    searched: Float[Array, ""],
+) -> Float[Array, " 6"]:
+    """Of one tensor: its shape, its size, how well its steps agree (zero for noise), and q."""
     fan_in = 0.3 * math.log(_fan_in(param) / USUAL_FAN_IN)
     shape = [param.ndim < 2, fan_in, _count_feature(param.size, 6.0)]
-    known = sizes[2] > whitening.SMALLEST
-    trend = jnp.where(known, sizes[:2] / jnp.where(known, sizes[2], 1.0), 1.0)
     agree = 0.3 * (1.0 + 0.5 * jnp.log(jnp.maximum(agreement, SMALLEST_RATIO)))
-    return jnp.concatenate(
-        [
-            np.array(shape, np.float32),
-            jnp.stack([0.3 * (jnp.log(size) + 2.0), agree]),
-            cosines,
-            0.15 * jnp.log(jnp.maximum(trend, SMALLEST_RATIO)),
-        ]
-    )
+    moving = jnp.stack([0.3 * (jnp.log(size) + 2.0), agree, 0.3 * searched])
+    return jnp.concatenate([np.array(shape, np.float32), moving])

@@ -59,7 +59,7 @@ def of_size(tree):
     return [x for x in jax.tree.leaves(tree) if x.size]
 
 
-def unroll(rule, theta, params, steps=3):
+def unroll(rule, theta, params, steps=4):
     """Parameters and state after some steps on a quadratic."""
     tx = rule.bind(theta, HORIZON)
 
@@ -234,7 +234,7 @@ def test_jit_compiles_once(case, caplog):
 
 
 def train(rule, theta, params):
-    """Parameters and state after three steps, and a gradient with respect to theta."""
+    """Parameters and state after four steps, and a gradient with respect to theta."""
 
     def loss(theta):
         after, state = unroll(rule, theta, params)
@@ -261,7 +261,7 @@ def test_vmap_equals_a_loop(case, particles):
 
     single = few(case.params)
     state = case.tx.init(single)
-    for _ in range(3):
+    for _ in range(4):
         updates, state = case.update(jax.tree.map(lambda p: 2 * p, single), state, single)
         single = optax.apply_updates(single, updates)
     assert_close(jax.tree.map(lambda x: x[0], out), (single, state), tolerance=1e-4)
