@@ -14,8 +14,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 2000
-    config.optimizer.step_mult = 0.01
+    base.use_schedule_free_mlp(config)
     config.tasks = ConfigDict({"cifar10_mlp": {"hidden": (32,), "batch_size": 128}})
     config.comparison.held_out = ConfigDict(
         {"cifar10_wider_deeper": {"name": "cifar10_mlp", "hidden": (64, 32), "data_seed": 1}}

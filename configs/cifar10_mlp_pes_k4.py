@@ -14,8 +14,8 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 10_000
-    config.optimizer.step_mult = 0.01
+    base.use_schedule_free_mlp(config)
+    config.meta_steps = 2000
     config.tasks = ConfigDict({"cifar10_mlp": {"hidden": (128, 128, 128), "batch_size": 128}})
     config.estimator.truncation_length = 4
     config.comparison.held_out = ConfigDict(

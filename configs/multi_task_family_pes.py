@@ -14,8 +14,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 5000
-    config.optimizer.step_mult = 0.01
+    base.use_schedule_free_mlp(config)
     config.tasks = ConfigDict(
         {
             "digits_mlp_family": {"weight": 1.0},
@@ -24,6 +23,5 @@ def get_config() -> ConfigDict:
         }
     )
     config.estimator.horizon = ConfigDict({"name": "log_uniform", "low": 100, "high": 1000})
-    config.objective.normalize = True  # losses of different tasks weigh alike
     config.comparison.held_out = ConfigDict({"cifar10_mlp": {"hidden": (64, 32)}})
     return config

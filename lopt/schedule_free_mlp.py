@@ -70,6 +70,9 @@ MAX_LOG_FACTOR = 4.0
 """What theta and the features can make of a first hyperparameter: 55 times it, or a 55th."""
 MAX_SEARCHED = 6.0
 """Bound of q."""
+MAX_LENGTH = 4.0
+"""Of a tensor's step, in units of a first one. Once data are memorised, steps would grow until one
+batch throws the parameters off."""
 ADAPTED = ("step_size", "tilt")
 """What depends on the features, A and B."""
 FIELDS = ("gain", "weight_decay", "damping", "warmup_steps")
@@ -250,6 +253,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         v = second_moment * (shared.corrections[1] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
         direction = white * unit * rsqrt
+        length = jnp.sqrt(_mean_squares(direction)) * step_size / (usual * shared.warm)
+        direction = direction * (MAX_LENGTH / jnp.maximum(length, MAX_LENGTH))
         pace = shared.lag * step_size
         over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
         along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)
