@@ -234,8 +234,8 @@ class ScheduleFree:
         mean_lead = lead.square().mean()
         agreement = mean_lead / (self.lag * path).square() if path > 0 else path.new_ones(())
         features = self.features(param, agreement, state)
-        step_size = self.factor("step_size", features) * state["searched"].exp()
-        step_size *= self.learning_rate * warm / max(fan_in(param) / 32, 1)
+        longer = self.factor("step_size", features) * state["searched"].exp()
+        step_size = longer * (self.learning_rate * warm / max(fan_in(param) / 32, 1))
 
         sides, damping = state["whitening"], self.found["damping"]
         white = as_in_torch(whiten(as_in_jax(grad), sides, damping, by_whitening))
@@ -244,6 +244,7 @@ class ScheduleFree:
         unit = torch.where(state["size"] > 1e-30, state["size"], 1.0).rsqrt()
         v = state["second"] * (by_second * unit.square())
         direction = white * unit * (v + 1e-12).rsqrt()
+        direction *= 4 / (longer * direction.square().mean().sqrt()).clamp(min=4.0)
         over_lead = (mean_lead + 1e-6 * (self.lag * step_size).square()).rsqrt()
         cosine = ((direction * lead).mean() * over_lead).clamp(-1.0, 1.0)
         tilt = self.factor("tilt", features)

@@ -4,11 +4,12 @@ Gradients are taken at the parameters y, which run ahead of their average x. Per
 the gradient whitened over the tensor's short sides (``whitening``), v its second moment, corrected
 for its start at zero, and s = 1 / sqrt(v):
 
-    d = g s + RMS(g s) B tanh(MLP(5 features of every parameter | f) / B)
-    z <- z - eta (d + lambda y),   x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
+    d = g s min(1, 4 / RMS(exp(q) A g s))
+    z <- z - eta (d + RMS(d) B tanh(MLP(5 features of every parameter | f) / B) + lambda y)
+    x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
     eta = learning_rate warm / max(fan_in / 32, 1) exp(q) A
-    q <- q - gain cos(d, y - x) (B if cos(d, y - x) < 0 else 1 / B)
-    log(A) = 5 (a_0 + a f),   log(B) = 5 (b_0 + b f),   both within +-4
+    q <- q - gain h (D if h < 0 else 1 / D),   h = mean(d (y - x)) / RMS(y - x), within +-1
+    log(A) = 5 (a_0 + a f),   log(D) = 5 (b_0 + b f),   both within +-4
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
 
 where f are 10 features: q, sizes of the tensor, of all tensors and of the tensor's parameters, how
@@ -16,7 +17,8 @@ well the steps of the recent past agree, the progress t / T and the trend of the
 
 q, within +-6, makes steps longer while gradients still point where the parameters y have run ahead
 of x, and shorter once they point back: hypergradient descent [4] on the logarithm of the step size,
-for each tensor.
+for each tensor. No step is longer than four first ones: once all data are memorised, gradients are
+so small that q grows until a single batch would throw the parameters off.
 
 The meta-parameters "scalars" are a, b and what moves the logit of beta, r, and the logarithms of W,
 gain, lambda and the whitening's damping, divided by 5, so that perturbations of one size suit them
@@ -71,10 +73,9 @@ MAX_LOG_FACTOR = 4.0
 MAX_SEARCHED = 6.0
 """Bound of q."""
 MAX_LENGTH = 4.0
-"""Of a tensor's step, in units of a first one. Once data are memorised, steps would grow until one
-batch throws the parameters off."""
+"""Of the steps of a tensor, in units of its first ones."""
 ADAPTED = ("step_size", "tilt")
-"""What depends on the features, A and B."""
+"""What depends on the features, A and D."""
 FIELDS = ("gain", "weight_decay", "damping", "warmup_steps")
 """Positive numbers that do not."""
 NUM_FEATURES = 10
