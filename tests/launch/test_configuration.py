@@ -222,11 +222,11 @@ def test_split_config():
 
 
 def test_another_name_drops_the_fields_of_the_one_before():
-    config = configuration.load("cifar10_mlp_pes")
-    assert "step_mult" in config.optimizer
+    config = configuration.load("general")
+    assert "hidden" in config.optimizer
     arguments = ["--config.optimizer.name=lstm", "--config.meta_optimizer.name=sgd"]
     overrides.define(config, arguments, flags.FlagValues())
-    assert "step_mult" not in config.optimizer
+    assert "hidden" not in config.optimizer
     assert "b2" not in config.meta_optimizer
     assert "schedule" in config.meta_optimizer
 
