@@ -241,10 +241,10 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         own = _tensor_features(param, size, agreement, searched)
         features = jnp.concatenate([own, shared.features])
         log_factors = shared.weights[:, 0] + shared.weights[:, 1:] @ features
-        factors = jnp.exp(jnp.clip(log_factors, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
-        step_size, tilt = factors
+        longer, tilt = jnp.exp(jnp.clip(log_factors, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
+        longer = jnp.exp(searched) * longer
         usual = self.learning_rate / max(_fan_in(param) / USUAL_FAN_IN, 1.0)
-        step_size = usual * shared.warm * jnp.exp(searched) * step_size
+        step_size = usual * shared.warm * longer
 
         white, kept = whitening.whiten(grad, kept, shared.damping, shared.corrections[0])
         second_moment = second_moment + (1.0 - DECAY) * (jnp.square(white) - second_moment)
@@ -254,8 +254,9 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         v = second_moment * (shared.corrections[1] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
         direction = white * unit * rsqrt
-        length = jnp.sqrt(_mean_squares(direction)) * step_size / (usual * shared.warm)
-        direction = direction * (MAX_LENGTH / jnp.maximum(length, MAX_LENGTH))
+        # The root is of a bounded number, because it has no gradient at zero.
+        squared = jnp.maximum(jnp.square(longer) * _mean_squares(direction), MAX_LENGTH**2)
+        direction = direction * (MAX_LENGTH / jnp.sqrt(squared))
         pace = shared.lag * step_size
         over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
         along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)

@@ -123,7 +123,8 @@ def free_bundle(path, longer=1, **fields):
         lambda x: jnp.asarray(0.05 * draw.normal(size=x.shape), jnp.float32),
         rule.init(jax.random.key(0)),
     )
-    theta["scalars"]["step_size"] += jnp.log(longer) / 5 * (jnp.arange(11) == 0)
+    scalars = theta["scalars"]
+    scalars["step_size"] = scalars["step_size"].at[0].add(jnp.log(longer) / 5)
     lopt.save(path, rule, theta, card={"horizon": 1000})
     return path
 
