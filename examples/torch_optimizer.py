@@ -21,11 +21,8 @@ import torch
 from safetensors.torch import load
 
 TIMESCALES = (1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5)
-FIELDS = ("gain", "weight_decay", "damping", "warmup_steps")
-SCALARS = {
-    **dict.fromkeys(("beta", "weight_power", *FIELDS), 0),
-    **dict.fromkeys(("step_size", "tilt"), 11),
-}
+FIELDS = ("gain", "early_gain", "tilt", "weight_decay", "damping", "warmup_steps")
+SCALARS = {**dict.fromkeys(("beta", "weight_power", *FIELDS), 0), "step_size": 11}
 """Numbers in every meta-parameter of ``ScheduleFree``; 0 of a scalar."""
 
 
@@ -233,9 +230,10 @@ class ScheduleFree:
         grad = grad.clamp(-1e15, 1e15)
         mean_lead = lead.square().mean()
         agreement = mean_lead / (self.lag * path).square() if path > 0 else path.new_ones(())
-        features = self.features(param, agreement, state)
-        longer = self.factor("step_size", features) * state["searched"].exp()
-        step_size = longer * (self.learning_rate * warm / max(fan_in(param) / 32, 1))
+        size = ((param - lead).square().mean() + 1e-8).sqrt()
+        features = self.features(param, size, agreement, state)
+        weighed = [w * x for w, x in zip(self.weights["step_size"], [1, *features], strict=True)]
+        adapted = torch.exp(sum(weighed).clamp(-4.0, 4.0))
 
         sides, damping = state["whitening"], self.found["damping"]
         white = as_in_torch(whiten(as_in_jax(grad), sides, damping, by_whitening))
@@ -244,28 +242,26 @@ class ScheduleFree:
         unit = torch.where(state["size"] > 1e-30, state["size"], 1.0).rsqrt()
         v = state["second"] * (by_second * unit.square())
         direction = white * unit * (v + 1e-12).rsqrt()
-        direction *= 4 / (longer * direction.square().mean().sqrt()).clamp(min=4.0)
+        limit = (2 * math.sqrt(fan_in(param)) * size).clamp(min=4.0)
+        squared = (adapted.square() * direction.square().mean()).clamp(min=1e-12)
+        searched = torch.minimum(state["searched"], limit.log() - 0.5 * squared.log())
+        usual = self.learning_rate / max(fan_in(param) / 32, 1)
+        step_size = usual * warm * adapted * searched.exp()
         over_lead = (mean_lead + 1e-6 * (self.lag * step_size).square()).rsqrt()
         cosine = ((direction * lead).mean() * over_lead).clamp(-1.0, 1.0)
-        tilt = self.factor("tilt", features)
-        turn = self.found["gain"] * cosine * (tilt if cosine < 0 else 1 / tilt)
-        state["searched"].sub_(turn).clamp_(-6.0, 6.0)
+        gain = self.found["gain"] + self.found["early_gain"] / (time + 1)
+        turn = gain * cosine * self.found["tilt"] ** (1 if cosine < 0 else -1)
+        state["searched"] = (searched - turn).clamp(-6.0, 6.0)
 
         ahead = lead - self.lag * step_size * (direction + self.found["weight_decay"] * param)
         move = (1 + mix * (1 / self.lag - 1)) * ahead - lead
         state["lead"], state["path"] = (1 - mix) * ahead, (1 - mix) * (path + step_size)
         return move
 
-    def factor(self, name, features):
-        """What the features make of the step size, or of the tilt of its search."""
-        log = sum(weight * x for weight, x in zip(self.weights[name], [1, *features], strict=True))
-        return torch.exp(log.clamp(-4.0, 4.0))
-
-    def features(self, param, agreement, state):
-        """The numbers at which the hyperparameters look, in the order of their weights."""
+    def features(self, param, size, agreement, state):
+        """The numbers at which the step size looks, in the order of their weights."""
         time = state["step"]
         progress = min(time / self.num_steps, 1.0)
-        size = ((param - state["lead"]).square().mean() + 1e-8).sqrt()
         return [
             float(param.dim() < 2),
             0.3 * math.log(fan_in(param) / 32),

@@ -2,14 +2,14 @@
 
 Gradients are taken at the parameters y, which run ahead of their average x. Per tensor, where g is
 the gradient whitened over the tensor's short sides (``whitening``), v its second moment, corrected
-for its start at zero, and s = 1 / sqrt(v):
+for its start at zero, and d = g / sqrt(v):
 
-    d = g s min(1, 4 / RMS(exp(q) A g s))
+    q <- min(q, log(max(4, 2 sqrt(fan_in) RMS(x)) / RMS(A d)))
     z <- z - eta (d + RMS(d) B tanh(MLP(5 features of every parameter | f) / B) + lambda y)
     x <- (1 - c) x + c z,   y <- beta x + (1 - beta) z
     eta = learning_rate warm / max(fan_in / 32, 1) exp(q) A
-    q <- q - gain h (D if h < 0 else 1 / D),   h = mean(d (y - x)) / RMS(y - x), within +-1
-    log(A) = 5 (a_0 + a f),   log(D) = 5 (b_0 + b f),   both within +-4
+    q <- q - (gain + early_gain / (t + 1)) h (D if h < 0 else 1 / D)
+    h = mean(d (y - x)) / RMS(y - x),   log(A) = 5 (a_0 + a f),   within +-1 and +-4
     c = w / (sum of all w so far),   w = (t + 1)^r warm^2,   warm = 1 - exp(-(t + 1) / W)
 
 where f are 10 features: q, sizes of the tensor, of all tensors and of the tensor's parameters, how
@@ -17,12 +17,13 @@ well the steps of the recent past agree, the progress t / T and the trend of the
 
 q, within +-6, makes steps longer while gradients still point where the parameters y have run ahead
 of x, and shorter once they point back: hypergradient descent [4] on the logarithm of the step size,
-for each tensor. No step is longer than four first ones: once all data are memorised, gradients are
-so small that q grows until a single batch would throw the parameters off.
+for each tensor. It moves fast at first, when nothing is known of the step size. No step is longer
+than four first ones, or than what is usual for parameters that have grown: once all data are
+memorised, gradients are so small that q would grow until a single batch threw the parameters off.
 
-The meta-parameters "scalars" are a, b and what moves the logit of beta, r, and the logarithms of W,
-gain, lambda and the whitening's damping, divided by 5, so that perturbations of one size suit them
-all. They start at zero, and so does the last layer of the MLP, "network": the first theta is
+The meta-parameters "scalars" are a and what moves the logit of beta, r, and the logarithms of W, D,
+gain, early_gain, lambda and the whitening's damping, divided by 5, so that perturbations of one
+size suit them all. They start at zero, and so does the last layer of the MLP, "network": the first theta is
 schedule-free AdamW on whitened gradients, whose step sizes adapt themselves.
 
 The steps do not depend on the unit of the gradients, from 1e-15 to 1e15. Of x, y and z only y - x
@@ -74,10 +75,10 @@ MAX_SEARCHED = 6.0
 """Bound of q."""
 MAX_LENGTH = 4.0
 """Of the steps of a tensor, in units of its first ones."""
-ADAPTED = ("step_size", "tilt")
-"""What depends on the features, A and D."""
-FIELDS = ("gain", "weight_decay", "damping", "warmup_steps")
-"""Positive numbers that do not."""
+MAX_RELATIVE = 2.0
+"""Likewise, times RMS(x) sqrt(fan_in), which is about one at first."""
+FIELDS = ("gain", "early_gain", "tilt", "weight_decay", "damping", "warmup_steps")
+"""Positive numbers whose logarithms are learned."""
 NUM_FEATURES = 10
 PARAMETER_FEATURES = 5
 
@@ -106,10 +107,13 @@ class ScheduleFreeMLPState(NamedTuple):
 class Shared(NamedTuple):
     """What all tensors have in common in one step."""
 
-    weights: Float[Array, "adapted weights"]
-    """5 a_0 and 5 a, and 5 b_0 and 5 b."""
+    weights: Float[Array, " weights"]
+    """5 a_0 and 5 a."""
     features: Float[Array, " 4"]
     gain: Float[Array, ""]
+    """Of this step."""
+    tilt: Float[Array, ""]
+    """D."""
     weight_decay: Float[Array, ""]
     damping: Float[Array, ""]
     lag: Float[Array, ""]
@@ -136,6 +140,9 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         weight_decay: likewise, lambda.
         damping: likewise, of the whitening; the larger, the nearer to plain Adam.
         gain: likewise, of the search for the step size.
+        early_gain: likewise, what is added to the gain at the first step, and a t-th of it at the
+            t-th.
+        tilt: likewise, D: above 1 steps become shorter faster than they become longer.
     """
 
     hidden: tuple[int, ...] = (8, 8)
@@ -145,6 +152,8 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
     weight_decay: float = 3e-3
     damping: float = 3e-3
     gain: float = 0.3
+    early_gain: float = 1.5
+    tilt: float = 1.0
 
     def __post_init__(self) -> None:
         hidden = transform.check_widths("hidden", self.hidden) if len(self.hidden) else ()
@@ -167,7 +176,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: ``{"scalars": {...}}`` of zeros and, where there is an MLP, ``"network"``."""
         shapes = dict.fromkeys(("beta", "weight_power", *FIELDS), ())
-        shapes |= dict.fromkeys(ADAPTED, (1 + NUM_FEATURES,))
+        shapes["step_size"] = (1 + NUM_FEATURES,)
         scalars = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
         if not self.hidden:
             return {"scalars": scalars}
@@ -197,13 +206,15 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         progress = transform.progress(state.count, inputs.num_steps)
         time = state.count.astype(jnp.float32)
         found = {name: getattr(self, name) * jnp.exp(scalars[name]) for name in FIELDS}
+        gain = found.pop("gain") + found.pop("early_gain") / (time + 1.0)
         warm = -jnp.expm1(-(time + 1.0) / found.pop("warmup_steps"))
         weight = jnp.exp(scalars["weight_power"] * jnp.log1p(time)) * jnp.square(warm)
         weight_sum = state.weight_sum + weight
         logit = math.log(self.beta) - math.log1p(-self.beta)
         shared = Shared(
-            weights=jnp.stack([scalars[name] for name in ADAPTED]),
+            weights=scalars["step_size"],
             features=_shared_features(inputs.params, progress, loss),
+            gain=gain,
             **found,
             lag=jax.nn.sigmoid(-(logit + scalars["beta"])),
             warm=warm,
@@ -240,11 +251,9 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
         own = _tensor_features(param, size, agreement, searched)
         features = jnp.concatenate([own, shared.features])
-        log_factors = shared.weights[:, 0] + shared.weights[:, 1:] @ features
-        longer, tilt = jnp.exp(jnp.clip(log_factors, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
-        longer = jnp.exp(searched) * longer
+        log_factor = shared.weights[0] + shared.weights[1:] @ features
+        adapted = jnp.exp(jnp.clip(log_factor, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
         usual = self.learning_rate / max(_fan_in(param) / USUAL_FAN_IN, 1.0)
-        step_size = usual * shared.warm * longer
 
         white, kept = whitening.whiten(grad, kept, shared.damping, shared.corrections[0])
         second_moment = second_moment + (1.0 - DECAY) * (jnp.square(white) - second_moment)
@@ -254,13 +263,15 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         v = second_moment * (shared.corrections[1] * jnp.square(unit))
         rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
         direction = white * unit * rsqrt
-        # The root is of a bounded number, because it has no gradient at zero.
-        squared = jnp.maximum(jnp.square(longer) * _mean_squares(direction), MAX_LENGTH**2)
-        direction = direction * (MAX_LENGTH / jnp.sqrt(squared))
+        # The logarithm is of a bounded number, because it has no gradient at zero.
+        limit = jnp.maximum(MAX_LENGTH, MAX_RELATIVE * math.sqrt(_fan_in(param)) * size)
+        squared = jnp.maximum(_mean_squares(direction) * jnp.square(adapted), 1e-12)
+        searched = jnp.minimum(searched, jnp.log(limit) - 0.5 * jnp.log(squared))
+        step_size = usual * shared.warm * jnp.exp(searched) * adapted
         pace = shared.lag * step_size
         over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
         along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)
-        turn = shared.gain * along * jnp.where(along < 0.0, tilt, 1.0 / tilt)
+        turn = shared.gain * along * jnp.where(along < 0.0, shared.tilt, 1.0 / shared.tilt)
         searched = jnp.clip(searched - turn, -MAX_SEARCHED, MAX_SEARCHED)
 
         if self.hidden:

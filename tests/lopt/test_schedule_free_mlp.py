@@ -120,19 +120,22 @@ def reference(theta, y, grads, num_params):
         f += [0.3 * (np.log(size) + 2), 0.3 * (1 + np.log(agree)), 0.3 * searched]
         f += [0.15 * (np.log(num_params) - 8)]
         f += [0.5 * np.log(1.02 - progress), *(0.5 * loss[1:])]
-        factor = {name: np.exp(own[name] @ [1.0, *f]) for name in ("step_size", "tilt")}
-        warm = 1 - np.exp(-(t + 1) / (2 * np.exp(own["warmup_steps"])))
-        eta = 0.046 * warm * np.exp(searched) * factor["step_size"] / max(fan_in / 32, 1)
+        factor = np.exp(np.clip(own["step_size"] @ [1.0, *f], -4, 4))
         white = whiten(g, 3e-3 * np.exp(own["damping"]))
         mean = mean + max(0.001, 1 / (t + 1)) * (rms(white) ** 2 - mean)
         v = 0.999 * v + 0.001 * white**2
         c = v / (1 - 0.999 ** (t + 1))
         s = 1 / np.sqrt(c + 1e-12 * mean)
         d, lead = white * s, y - x
-        d = d * min(1, 4 / rms(d) / np.exp(searched) / factor["step_size"])
+        limit = max(4, 2 * np.sqrt(fan_in) * size)
+        searched = min(searched, np.log(limit / (rms(d) * factor + 1e-30)))
+        warm = 1 - np.exp(-(t + 1) / (2 * np.exp(own["warmup_steps"])))
+        eta = 0.046 * warm * np.exp(searched) * factor / max(fan_in / 32, 1)
         over_lead = 1 / np.hypot(rms(lead), 1e-3 * (1 - beta) * eta)
         cosine = np.clip(np.mean(d * lead) * over_lead, -1, 1)
-        searched -= 0.3 * cosine * np.exp(own["gain"]) * factor["tilt"] ** (1 if cosine < 0 else -1)
+        gain = 0.3 * np.exp(own["gain"]) + 1.5 * np.exp(own["early_gain"]) / (t + 1)
+        searched -= gain * cosine * np.exp(own["tilt"]) ** (1 if cosine < 0 else -1)
+        searched = np.clip(searched, -6, 6)
         if "network" in theta:
             per = [
                 d,
@@ -189,7 +192,8 @@ def test_first_theta_is_schedule_free_adamw_where_nothing_is_whitened(monkeypatc
     Nor is the step size searched for.
     """
     monkeypatch.setattr(whitening, "MAX_SIDE", 1)
-    rule = Rule(learning_rate=0.03, beta=0.8, warmup_steps=1e-3, weight_decay=0.1, gain=1e-9)
+    still = {"gain": 1e-9, "early_gain": 1e-9}
+    rule = Rule(learning_rate=0.03, beta=0.8, warmup_steps=1e-3, weight_decay=0.1, **still)
     theta = rule.init(jax.random.key(0))
     adamw = optax.adamw(0.03, b1=0.0, eps=1e-12, weight_decay=0.1)
     params, grads = ({k: v for k, v in x.items() if k != "large"} for x in draw())
@@ -244,7 +248,7 @@ def test_the_network_can_be_left_out_and_added():
     alone = draw_theta(Rule(hidden=()))
     both = Rule().init(jax.random.key(0)) | alone
     assert set(alone) == {"scalars"}
-    assert sum(x.size for x in jax.tree.leaves(alone)) == 28
+    assert sum(x.size for x in jax.tree.leaves(alone)) == 19
     params, grads = draw()
     expected = unroll(lambda: Rule(hidden=()).bind(alone, HORIZON), params, grads)
     assert_close(unroll(lambda: Rule().bind(both, HORIZON), params, grads), expected, 1e-5)
