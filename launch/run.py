@@ -90,7 +90,7 @@ def run(
             writer = EventWriter(output / workdir.EVENTS) if writer is None else writer
             store = folder / workdir.CHECKPOINTS
             try:
-                experiment = first_theta.in_units(experiment, theta, config, keys.units)
+                experiment = first_theta.in_units(experiment, theta, config, keys.validation)
                 return _run(
                     experiment, config, keys, theta, output, store, writer, started, start, stop
                 )
@@ -173,13 +173,11 @@ class _Keys:
 
     @property
     def validation(self) -> jax.Array:
-        """Of the episodes of meta-validation."""
-        return jax.random.fold_in(self.training, 1_000_001)
+        """Of the episodes of meta-validation, which give the meta-losses their units too.
 
-    @property
-    def units(self) -> jax.Array:
-        """Of the episodes that give the meta-losses their units."""
-        return jax.random.fold_in(self.training, 1_000_003)
+        So that the meta-validation of the first theta is exactly one unit.
+        """
+        return jax.random.fold_in(self.training, 1_000_001)
 
     @property
     def comparison(self) -> jax.Array:

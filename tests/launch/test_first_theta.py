@@ -1,13 +1,14 @@
 """Phases: a run starts from the theta of another, and measures its losses in units."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 
 import lopt
-from launch import configuration, errors, first_theta
+from launch import configuration, errors, first_theta, run
 from launch.build import build
 from meta_train import evaluation
 
@@ -107,6 +108,18 @@ def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
             systems = [dataclasses.replace(system, **change) for system in scaled.systems]
             losses = evaluation.meta_losses(systems, scaled.episodes, theta, KEY, 2)
             np.testing.assert_allclose(losses, 0.5, rtol=1e-5)
+
+
+def test_meta_validation_of_the_first_theta_is_one_unit(tmp_path):
+    """Exactly, however much the members of a family differ: it is measured on the same seeds."""
+    made = config(objective__unit="first_theta", objective__split="mixed", meta_steps=1)
+    made.meta_optimizer.learning_rate = 0.0
+    made.meta_validation.tasks = {"family": {"name": "quadratic_family", "weight": 1.0, "dim": 3}}
+    made.meta_validation.every_steps, made.comparison.num_seeds = 1, 0
+    run.run(made, tmp_path)
+    records = (json.loads(line) for line in (tmp_path / "metrics.jsonl").open())
+    found = [record["meta_valid_loss"] for record in records if "meta_valid_loss" in record]
+    np.testing.assert_allclose(found, 1.0, rtol=1e-5)
 
 
 def test_unknown_unit_is_refused(tmp_path, user_error):
