@@ -7,8 +7,10 @@
 The two numbers z make gradients of very different sizes comparable. All parameters share the
 weights; each has its own state.
 
-The first theta makes small steps down: the first unit of every layer averages the sign of the
-gradient, and the output is minus the last of them, besides a tenth of what was drawn.
+The first theta makes steps like Adam's. In the first layer unit 0 averages gradients, those above
+0.1 nearly by their sign, and unit 1 their logarithms; in the second, unit 0 passes the former on,
+the less the larger the latter. Unit 0 of any further layer passes it on unchanged. The output is
+minus the last of them, besides a tenth of what was drawn.
 
 References:
     [1] Andrychowicz et al. 2016, "Learning to learn by gradient descent by gradient descent",
@@ -28,8 +30,12 @@ from lopt.base import LearnedOptimizer, StepInputs, Theta
 from lopt.blocks import map_parameters
 
 FORGET_BIAS = 1.0
-CARRY = 2.0
-"""First weight from one carrying unit to the next, whose output is some 0.4."""
+STEP = 5.0
+"""Of the first theta, in units of ``scale``, where unit 0 of the last layer is one."""
+OPEN, SHUT = 2.0, -3.0
+"""Biases of gates."""
+Gate = tuple[float, dict[int, float]]
+"""Bias, and weights of the inputs that are not zero."""
 
 
 class LSTMState(NamedTuple):
@@ -70,13 +76,25 @@ class LSTMLopt(LearnedOptimizer):
         for layer, width in enumerate(self.hidden):
             sizes = (inputs + width, 4 * width)
             net = per_parameter.init_net(jax.random.fold_in(key, layer), sizes)
-            # The first unit's candidate reads the sign, then the first unit below, alone.
-            carry = jnp.zeros(sizes[0], jnp.float32).at[0 if layer else 1].set(CARRY)
-            theta[f"lstm{layer}"] = {"w": net["w0"].at[:, width].set(carry), "b": net["b0"]}
+            net = {"w": net["w0"], "b": net["b0"]}
+            for unit, gates in enumerate(self._first_units(layer)[:width]):
+                net = _with_unit(net, unit, gates)
+            theta[f"lstm{layer}"] = net
             inputs = width
         net = per_parameter.init_net(jax.random.fold_in(key, len(self.hidden)), (inputs, 1))
-        weights = (0.1 * net["w0"]).at[0].set(-1.0)
+        weights = (0.1 * net["w0"]).at[0].set(-STEP)
         return {**theta, "output": {"w": weights, "b": net["b0"]}}
+
+    def _first_units(self, layer: int) -> list[tuple[Gate, Gate, Gate, Gate]]:
+        """Gates of the units of a layer that are not drawn: write, candidate, forget, read."""
+        p = self.log_threshold
+        if layer == 0:
+            # sigmoid(log|g| + log 10) is |g| / (|g| + 0.1).
+            momentum = (math.log(10.0), {0: p}), (0.0, {1: 2.0}), (1.2, {}), (OPEN, {})
+            sizes = (-4.0, {}), (0.5, {0: 1.0}), (3.0, {}), (OPEN, {})
+            return [momentum, sizes]
+        by_size = (-1.0, {1: -p} if layer == 1 and self.hidden[0] > 1 else {})
+        return [(by_size, (0.0, {0: 1.0}), (SHUT, {}), (OPEN, {}))]
 
     def init_state(self, theta: Theta, params: Any) -> LSTMState:
         hidden = tuple(transform.zeros_like(params, width) for width in self.hidden)
@@ -113,6 +131,17 @@ class LSTMLopt(LearnedOptimizer):
 
         step, hidden, cell = map_parameters(evaluate, [grad[None], *state], grad.shape)
         return step, tuple(hidden), tuple(cell)
+
+
+def _with_unit(net: Theta, unit: int, gates: tuple[Gate, Gate, Gate, Gate]) -> Theta:
+    """The layer with the weights and biases of one of its units replaced."""
+    weights, biases = net["w"], net["b"]
+    for i, (bias, inputs) in enumerate(gates):
+        column = i * (len(biases) // 4) + unit
+        row = [inputs.get(k, 0.0) for k in range(len(weights))]
+        weights = weights.at[:, column].set(jnp.array(row, jnp.float32))
+        biases = biases.at[column].set(bias)
+    return {"w": weights, "b": biases}
 
 
 def preprocess(grad: Float[Array, "*n"], log_threshold: float) -> Float[Array, "2 *n"]:

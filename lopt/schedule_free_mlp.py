@@ -23,8 +23,8 @@ memorised, gradients are so small that q would grow until a single batch threw t
 
 The meta-parameters "scalars" are a and what moves the logit of beta, r, and the logarithms of W, D,
 gain, early_gain, lambda and the whitening's damping, divided by 5, so that perturbations of one
-size suit them all. They start at zero, and so does the last layer of the MLP, "network": the first theta is
-schedule-free AdamW on whitened gradients, whose step sizes adapt themselves.
+size suit them all. They start at zero, and so does the last layer of the MLP, "network": the first
+theta is schedule-free AdamW on whitened gradients, whose step sizes adapt themselves.
 
 The steps do not depend on the unit of the gradients, from 1e-15 to 1e15. Of x, y and z only y - x
 is kept. Steps are proportional to eta, and y - x is zero at first; so a factor on the steps
@@ -175,9 +175,9 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
 
     def init(self, key: jax.Array) -> Theta:
         """Draw theta: ``{"scalars": {...}}`` of zeros and, where there is an MLP, ``"network"``."""
-        shapes = dict.fromkeys(("beta", "weight_power", *FIELDS), ())
-        shapes["step_size"] = (1 + NUM_FEATURES,)
-        scalars = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
+        numbers = ("beta", "weight_power", *FIELDS)
+        scalars = {name: jnp.zeros((), jnp.float32) for name in numbers}
+        scalars["step_size"] = jnp.zeros(1 + NUM_FEATURES, jnp.float32)
         if not self.hidden:
             return {"scalars": scalars}
         sizes = (PARAMETER_FEATURES + NUM_FEATURES, *self.hidden, 1)

@@ -38,3 +38,19 @@ def test_the_first_theta_lowers_the_loss(name, task_name):
     losses = jax.jit(lambda keys: map_particles(run, keys))(keys)
     start, end = jnp.mean(losses[:, :5], axis=1), jnp.mean(losses[:, -20:], axis=1)
     assert jnp.all(end < 0.95 * start)
+
+
+def test_the_lstm_begins_with_steps_down_of_much_the_same_size():
+    """As Adam's, they hardly depend on the size of the gradients, and turn when those turn."""
+    rule = lopt.LOPTS["lstm"]()
+    tx = rule.bind(rule.init(jax.random.key(0)))
+    grads = jnp.array([1e-3, -1e-3, 1e-1, -1e-1])
+
+    def step(state, time):
+        steps, state = tx.update(jnp.where(time < 100, grads, -grads), state)
+        return state, steps
+
+    _, steps = jax.lax.scan(step, tx.init(grads), jnp.arange(150))
+    for found, sign in ((steps[99], 1), (steps[-1], -1)):
+        assert jnp.all(-sign * found * jnp.sign(grads) > 0.0005)
+        assert jnp.max(jnp.abs(found)) < 3 * jnp.min(jnp.abs(found))
