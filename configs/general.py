@@ -97,7 +97,7 @@ VALIDATION_TASKS = {
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.meta_steps = 300
+    config.meta_steps = 400
     config.optimizer = ConfigDict({"name": "schedule_free_mlp", "hidden": ()})
     config.tasks = ConfigDict(TASKS)
     config.system_clip_norm = 3.0
@@ -115,7 +115,7 @@ def get_config() -> ConfigDict:
     config.objective.valid_weight = 0.25
     config.objective.unit = "first_theta"
     config.meta_validation.every_steps = 100
-    config.meta_validation.num_seeds = 16
+    config.meta_validation.num_seeds = 8
     config.meta_validation.tasks = ConfigDict(VALIDATION_TASKS)
     config.checkpoint.every_steps = 100
     config.comparison.num_seeds = 0
