@@ -117,7 +117,7 @@ def test_meta_validation_of_the_first_theta_is_one_unit(tmp_path):
     made.meta_validation.tasks = {"family": {"name": "quadratic_family", "weight": 1.0, "dim": 3}}
     made.meta_validation.every_steps, made.comparison.num_seeds = 1, 0
     run.run(made, tmp_path)
-    records = (json.loads(line) for line in (tmp_path / "metrics.jsonl").open())
+    records = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     found = [record["meta_valid_loss"] for record in records if "meta_valid_loss" in record]
     np.testing.assert_allclose(found, 1.0, rtol=1e-5)
 
