@@ -2,9 +2,12 @@
 
 Command: lopt meta-train --config=mnist_lstm_pes --workdir=runs/mnist_lstm_pes
 Data: lopt data prepare mnist
-Machine: not yet measured.
-Minutes: not yet measured.
-Result: not yet measured.
+Machine: one core of an AMD EPYC virtual machine with AVX-512, at other work on the other core.
+Minutes: 18 of processor time.
+Result: seed 0: mean training loss over 200 steps 8 % below Adam (0.361 against 0.393) at its best
+rate of the grid, that of schedule-free AdamW; on the wider, deeper net 4 % below Adam and 7 % above
+schedule-free AdamW; validation losses at the end 9 and 8 % below Adam's. Other seeds are not yet
+measured.
 """
 
 from ml_collections import ConfigDict
