@@ -36,6 +36,8 @@ OPEN, SHUT = 2.0, -3.0
 """Biases of gates."""
 Gate = tuple[float, dict[int, float]]
 """Bias, and weights of the inputs that are not zero."""
+Unit = tuple[Gate, Gate, Gate, Gate]
+"""Of write, candidate, forget and read, in the order of the columns of a layer."""
 
 
 class LSTMState(NamedTuple):
@@ -85,8 +87,8 @@ class LSTMLopt(LearnedOptimizer):
         weights = (0.1 * net["w0"]).at[0].set(-STEP)
         return {**theta, "output": {"w": weights, "b": net["b0"]}}
 
-    def _first_units(self, layer: int) -> list[tuple[Gate, Gate, Gate, Gate]]:
-        """Gates of the units of a layer that are not drawn: write, candidate, forget, read."""
+    def _first_units(self, layer: int) -> list[Unit]:
+        """The units of a layer that are not drawn."""
         p = self.log_threshold
         if layer == 0:
             # sigmoid(log|g| + log 10) is |g| / (|g| + 0.1).
@@ -133,7 +135,7 @@ class LSTMLopt(LearnedOptimizer):
         return step, tuple(hidden), tuple(cell)
 
 
-def _with_unit(net: Theta, unit: int, gates: tuple[Gate, Gate, Gate, Gate]) -> Theta:
+def _with_unit(net: Theta, unit: int, gates: Unit) -> Theta:
     """The layer with the weights and biases of one of its units replaced."""
     weights, biases = net["w"], net["b"]
     for i, (bias, inputs) in enumerate(gates):
