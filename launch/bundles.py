@@ -13,8 +13,7 @@ from launch import comparison, configuration, errors
 from launch.workdir import write_json
 from lopt import shipped
 from lopt.card_limits import LEARNED
-from meta_train.evaluation import Row, verdict
-from meta_train.evaluation.verdict import Loss
+from meta_train.evaluation import Evaluation, Row
 
 BUNDLE = "bundle"
 """Where a run keeps its bundle, in its work folder."""
@@ -158,35 +157,26 @@ class Evaluated(NamedTuple):
     """What is said of all settings together, as further entries of the card."""
 
 
-def evaluated(summary: Mapping[str, Any]) -> Evaluated:
+def evaluated(found: Evaluation) -> Evaluated:
     """What a card takes from an evaluation.
 
-    Args:
-        summary: content of the evaluation's summary.json.
-
     Raises:
-        ValueError: it is no evaluation, or not of exactly one learned optimizer.
+        ValueError: it is not of exactly one learned optimizer.
     """
-    if summary.get("kind") != "lopt-evaluation" or summary["format_version"] != 1:
-        raise ValueError("it does not say kind = lopt-evaluation and format_version = 1")
-    entries = [entry for entry in summary["optimizers"] if entry["kind"] == "learned"]
-    if len(entries) != 1:
-        raise ValueError(f"it is of {len(entries)} learned optimizers; evaluate this one alone")
-    learned = entries[0]["name"]
-    baselines = [x["name"] for x in summary["optimizers"] if x["kind"] == "baseline"]
-    rows = []
-    for task in summary["tasks"]:
-        setting = task["label"], task["axis"]
-        here = {x["optimizer"]: x for x in summary["measures"] if (x["task"], x["axis"]) == setting}
-        own, losses = here[learned], [Loss.of(here[name]) for name in baselines]
-        duel = verdict.duel(task["label"], Loss.of(own), losses)
+    if len(found.learned) != 1:
+        raise ValueError(f"it is of {len(found.learned)} learned optimizers; evaluate one alone")
+    (learned,), rows, summary = found.learned, [], found.summary
+    for setting, duel in found.verdict(learned).duels.items():
+        own = found.measures[setting.label, setting.axis, learned]
         decided = {"optimizer": LEARNED, "outcome": duel.outcome}
-        rows.append(_evaluated_row(own, task["held_out"]) | decided)
+        rows.append(_evaluated_row(own, setting.held_out) | decided)
         if duel.best is not None:
-            rows.append(_evaluated_row(here[duel.best.optimizer], task["held_out"]))
+            best = found.measures[setting.label, setting.axis, duel.best.optimizer]
+            rows.append(_evaluated_row(best, setting.held_out))
+    (theta,) = (x["theta_sha256"] for x in summary["optimizers"] if x["name"] == learned)
     setup = {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]}
     more = {"evaluation_setup": setup, "all_settings": summary["aggregate"]}
-    return Evaluated(entries[0]["theta_sha256"], rows, more)
+    return Evaluated(theta, rows, more)
 
 
 def _evaluated_row(measure: Mapping[str, Any], held_out: bool) -> dict[str, Any]:

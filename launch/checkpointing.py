@@ -13,8 +13,8 @@ from launch.records import Recorder
 from launch.resume import RunState
 from launch.signals import StopRequests
 from launch.validation import Validator
-from launch.versions import versions
 from meta_train import MetaState
+from meta_train.evaluation.identity import versions
 from meta_train.parallel import Devices
 
 _PACKAGES = ("lopt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from launch import verdict_words, workdir
+from launch import workdir
 from meta_train.evaluation import LEARNED, Row, verdict
 from meta_train.evaluation.verdict import Duel, Loss
 
@@ -49,7 +49,7 @@ def print_table(rows: Sequence[Row], num_steps: int, held_out: Mapping[str, obje
         console = Console(width=112)
     console.print(table)
     for duel in duels(rows):
-        print(verdict_words.line(duel), flush=True)
+        print(duel, flush=True)
 
 
 def duels(rows: Sequence[Row]) -> list[Duel]:

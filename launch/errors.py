@@ -3,8 +3,9 @@
 Exit statuses of every command are here and nowhere else.
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 DONE = 0
 """The command did what was asked."""
@@ -29,6 +30,28 @@ class RunFailed(Exception):
 
     Shown like a ``UserError``, with exit status 1.
     """
+
+
+@contextlib.contextmanager
+def from_library(where: str = "") -> Iterator[None]:
+    """Show a ``ValueError`` or ``OSError`` of the library as what it is to the user.
+
+    Args:
+        where: precedes the message of a ``ValueError``.
+
+    Raises:
+        UserError: instead of a ``ValueError``.
+        RunFailed: instead of an ``OSError``, of a file that cannot be written.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{where}{error}") from error
+    except OSError as error:
+        raise RunFailed(
+            f"{error.filename or 'a file'} cannot be written ({error.strerror or error}); what is "
+            "finished is kept, and the same command goes on from there"
+        ) from error
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

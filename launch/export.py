@@ -1,8 +1,9 @@
 """``lopt export``: the optimizer of a run, at any checkpoint, as a bundle to share."""
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ from launch.construct import plain
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import bundle_config, bundle_files
 from lopt.bundle import check_target
-from meta_train.evaluation import Row
+from meta_train.evaluation import Evaluation, Row
+from meta_train.evaluation.evaluation import SUMMARY
 from meta_train.groups import averaged
 
 HELP = """
@@ -46,7 +48,6 @@ example: lopt export runs/digits my_optimizer --title="Digits optimizer"
 """
 
 COMPARISON = "comparison.json"
-SUMMARY = "summary.json"
 _GIVEN = ("title", "description", "command", "license")
 """Entries of the card that have a flag."""
 
@@ -286,7 +287,9 @@ def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:
     if not file.exists() or not all(jax.tree.leaves(same)):
         return []
     held_out = source.config.comparison.held_out
-    return _rows(file, lambda rows: bundles.compared([Row(**row) for row in rows], held_out))
+    with _damaged(file):
+        rows = [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+        return bundles.compared(rows, held_out)
 
 
 def _evaluation(folder: Path) -> bundles.Evaluated:
@@ -294,13 +297,15 @@ def _evaluation(folder: Path) -> bundles.Evaluated:
     file = folder / SUMMARY
     if not file.is_file():
         raise errors.UserError(f"--evaluation={folder} holds no {SUMMARY} of `lopt evaluate`")
-    return _rows(file, bundles.evaluated)
+    with _damaged(file):
+        return bundles.evaluated(Evaluation.load(folder))
 
 
-def _rows(file: Path, make: Callable[[Any], Any]) -> Any:
-    """What ``make`` takes from a JSON file that another command has written."""
+@contextlib.contextmanager
+def _damaged(file: Path) -> Iterator[None]:
+    """Say so where a file that another command has written does not hold what it should."""
     try:
-        return make(json.loads(file.read_text(encoding="utf-8")))
+        yield
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise errors.UserError(
             f"{file} is damaged or of another version ({type(error).__name__}: {error})"

@@ -13,12 +13,11 @@ import numpy as np
 from launch import build, cache, errors, signals, user_code, workdir
 from launch.configuration import Config
 from launch.construct import plain
-from launch.evaluate import identity
 from launch.evaluate.calibrated import CALIBRATED
-from launch.evaluate.optimizers import Optimizer, make_baselines
-from launch.evaluate.store import Store, write_atomically
-from meta_train.evaluation import Course
+from launch.evaluate.optimizers import make_baselines
+from meta_train.evaluation import Optimizer, Programs, Store, identity
 from meta_train.evaluation.calibration import Measure, calibrate, on_task
+from meta_train.evaluation.store import write_atomically
 from meta_train.evaluation.tuning import Budget, Hyperparameters, Tuned
 from tasks import Task
 
@@ -43,7 +42,7 @@ class _Trained(NamedTuple):
     """A task that is calibrated on."""
 
     label: str
-    course: Course
+    programs: Programs
     fingerprint: str
 
 
@@ -71,13 +70,13 @@ def calibrate_all(config: Config, names: Sequence[str], plan: Plan, folder: Path
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
         trained = [
-            _Trained(label, _course(task, plan.num_steps), identity.fingerprint(task))
+            _Trained(label, _programs(task, plan.num_steps), identity.fingerprint(task))
             for label, task in tasks.items()
         ]
         on_cpu = jax.default_backend() == "cpu"
         workers = plan.workers or (joblib.cpu_count() if on_cpu else 1)
         entries = {}
-        with workdir.lock(folder), ThreadPoolExecutor(workers) as pool:
+        with workdir.lock(folder), ThreadPoolExecutor(workers) as pool, errors.from_library():
             store = Store([folder / _PARTS])
             for one in baselines:
                 tuned = _calibrated(one, trained, plan, fields["seed"], store, pool.map)
@@ -88,9 +87,9 @@ def calibrate_all(config: Config, names: Sequence[str], plan: Plan, folder: Path
         print(f"done: {folder / CALIBRATED}", flush=True)
 
 
-def _course(task: Task, num_steps: int) -> Course:
+def _programs(task: Task, num_steps: int) -> Programs:
     """In one span, as there is no validation."""
-    return Course(task, num_steps, span=num_steps, valid_batches=1)
+    return Programs(task, num_steps, span=num_steps, valid_batches=1)
 
 
 def _calibrated(
@@ -110,7 +109,7 @@ def _stored(baseline: Optimizer, task: _Trained, plan: Plan, seed: int, store: S
     """The measure on a task, which trains only for what is not in the store."""
     key = jax.random.fold_in(jax.random.key(seed), _CALIBRATING)
     keys = jax.random.split(key, plan.num_seeds)
-    train = on_task(task.course, lambda own: baseline.make((), own, plan.num_steps), keys)
+    train = on_task(task.programs, lambda own: baseline.make((), own, plan.num_steps), keys)
     base = {
         "kind": "calibration",
         "format": identity.FORMAT,

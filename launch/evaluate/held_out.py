@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from launch import errors
-from launch.evaluate.optimizers import Optimizer
-from launch.evaluate.settings import HELD_OUT, META_TRAINING, SETS, VALIDATION, Setting
 from launch.task_identity import identity
+from meta_train.evaluation import Optimizer, Workload
+from meta_train.evaluation.workload import HELD_OUT, META_TRAINING, SETS, VALIDATION
 
 _CARD = {VALIDATION: "validation_tasks", META_TRAINING: "tasks"}
 """Where a card lists the tasks of a set."""
@@ -21,7 +21,7 @@ class Listed(NamedTuple):
     label: str
 
 
-def check(settings: Iterable[Setting], optimizers: Iterable[Optimizer]) -> None:
+def check(suite: Iterable[Workload], optimizers: Iterable[Optimizer]) -> None:
     """Compare the tasks with those that the bundles' cards list.
 
     Raises:
@@ -30,13 +30,13 @@ def check(settings: Iterable[Setting], optimizers: Iterable[Optimizer]) -> None:
     """
     for optimizer in optimizers:
         listed = listed_tasks(optimizer) or {}
-        for setting in settings:
-            found = listed.get(identity(setting.name, setting.fields))
-            if found is not None and SETS.index(found.set) < SETS.index(setting.set):
+        for workload in suite:
+            found = listed.get(identity(workload.name, workload.fields))
+            if found is not None and SETS.index(found.set) < SETS.index(workload.set):
                 raise errors.UserError(
-                    f"{setting.title} is not {_WORDS[setting.set]}: {optimizer.name} "
+                    f"{workload.title} is not {_WORDS[workload.set]}: {optimizer.name} "
                     f"{_USES[found.set]}, as {found.label}; change its fields, leave it out, or "
-                    f"name its set: --config.tasks.{setting.label}.set={found.set}"
+                    f"name its set: --config.tasks.{workload.label}.set={found.set}"
                 )
 
 

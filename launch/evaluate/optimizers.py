@@ -1,51 +1,26 @@
-"""The optimizers of an evaluation: bundles, and baselines from the config."""
+"""The optimizers of an evaluation, from bundles and from the config."""
 
+import dataclasses
 import inspect
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-import lopt
 from launch import bundles, errors
 from launch.construct import check_fields
 from launch.evaluate import calibrated
-from lopt import bundle_config
-from meta_train.evaluation import BASELINES, Baseline, Range
+from meta_train.evaluation import BASELINES, Baseline, Optimizer, Range
+from meta_train.evaluation import baseline as make_baseline
 from meta_train.evaluation.baselines import LEARNING_RATE
+from meta_train.evaluation.optimizers import learned, with_tuned_multiplier
 
 _RATE = {LEARNING_RATE: Range(1e-4, 1.0, 1e-3)}
 """What is tuned of an optimizer that is not in the registry."""
-_MULTIPLIER = {"learning_rate_multiplier": Range(0.1, 10.0, 1.0)}
-"""What is tuned of a learned optimizer."""
-
-
-class Optimizer(NamedTuple):
-    """One optimizer that is judged."""
-
-    name: str
-    kind: str
-    """"learned", "learned, tuned", which no verdict is about, or "baseline"."""
-    description: str
-    horizon: int | None
-    """Inner steps that a learned optimizer was meta-trained for."""
-    theta: Any
-    """Meta-parameters; () of a baseline."""
-    space: Mapping[str, Range]
-    """What is tuned."""
-    make: Callable[[Any, Any, int], optax.GradientTransformation]
-    """From theta, hyperparameters and the number of inner steps to the optimizer."""
-    identity: Mapping[str, Any]
-    """What decides its training runs, besides hyperparameters, as JSON."""
-    card: Mapping[str, Any]
-    """Of the bundle."""
-    folder: Path | None
-    """Of the bundle; None of a baseline."""
 
 
 def load_bundles(
@@ -69,8 +44,8 @@ def load_bundles(
         name = path.parent.name if path.name == bundles.BUNDLE else path.name
         name = _unused(name, names)
         names.add(name)
-        learned = _learned(name, bundle, path)
-        found += [learned, _with_multiplier(learned)] if multiplier else [learned]
+        one = learned(bundle, name, path)
+        found += [one, with_tuned_multiplier(one)] if multiplier else [one]
     return found
 
 
@@ -81,44 +56,6 @@ def make_baselines(entries: Mapping[str, Mapping[str, Any]]) -> list[Optimizer]:
         UserError: an optimizer or an argument that does not exist.
     """
     return [_baseline(label, dict(entry)) for label, entry in entries.items()]
-
-
-def _learned(name: str, bundle: lopt.Bundle, folder: Path) -> Optimizer:
-    rule, theta = bundle.optimizer, bundle.theta
-    return Optimizer(
-        name,
-        kind="learned",
-        description=str(bundle.card.get("title") or repr(rule)),
-        horizon=bundle.card.get("horizon"),
-        theta=theta,
-        space={},
-        make=lambda theta, _, num_steps: rule.bind(theta, num_steps),
-        identity={
-            "rule": repr(rule),
-            "theta_sha256": bundle_config.theta_sha256(jax.tree.leaves(theta)),
-        },
-        card=bundle.card,
-        folder=folder,
-    )
-
-
-def _with_multiplier(learned: Optimizer) -> Optimizer:
-    """The same with a factor on its steps that is tuned as a baseline's learning rate is.
-
-    Of a schedule-free rule the average that is validated is only near, see ``evaluation_params``.
-    """
-
-    def make(theta: Any, hyperparameters: Any, num_steps: int) -> optax.GradientTransformation:
-        return lopt.with_options(learned.make(theta, {}, num_steps), **hyperparameters)
-
-    return learned._replace(
-        name=f"{learned.name}, multiplier tuned",
-        kind="learned, tuned",
-        description=f"{learned.description}; tuned: {', '.join(_MULTIPLIER)}",
-        space=_MULTIPLIER,
-        make=make,
-        identity={**learned.identity, "space": _as_json(_MULTIPLIER)},
-    )
 
 
 def _baseline(label: str, fields: dict[str, Any]) -> Optimizer:
@@ -135,29 +72,11 @@ def _baseline(label: str, fields: dict[str, Any]) -> Optimizer:
             )
         fields = calibrated.setting(name, source, where)
     check_fields(known[name].factory, {LEARNING_RATE: 0.1, **fields}, where, name)
-    baseline = known[name].fix(fields)
-    _check_update(baseline, where, name)
-    return Optimizer(
-        label,
-        kind="baseline",
-        description=baseline.description + ("; calibrated" if source else ""),
-        horizon=None,
-        theta=(),
-        space=baseline.space,
-        make=lambda _, hyperparameters, num_steps: baseline.bind(hyperparameters, num_steps),
-        identity={
-            "optax": baseline.factory.__name__,
-            "cosine": baseline.cosine,
-            "fixed": dict(baseline.fixed),
-            "space": _as_json(baseline.space),
-        },
-        card={},
-        folder=None,
-    )
-
-
-def _as_json(space: Mapping[str, Range]) -> dict[str, list]:
-    return {name: list(span) for name, span in space.items()}
+    found = make_baseline(known[name], label, **fields)
+    _check_update(found, where, name)
+    if source:
+        found = dataclasses.replace(found, description=f"{found.description}; calibrated")
+    return found
 
 
 def _of_optax() -> dict[str, Callable[..., optax.GradientTransformation]]:
@@ -171,11 +90,11 @@ def _of_optax() -> dict[str, Callable[..., optax.GradientTransformation]]:
     }
 
 
-def _check_update(baseline: Baseline, where: str, name: str) -> None:
+def _check_update(baseline: Optimizer, where: str, name: str) -> None:
     """Raise ``UserError`` unless one update can be traced."""
 
     def update(params: Any) -> Any:
-        optimizer = optax.with_extra_args_support(baseline.bind({}, 1))
+        optimizer = optax.with_extra_args_support(baseline.make((), {}, 1))
         return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros(()))
 
     try:

@@ -10,6 +10,7 @@ both, with --config.tuning.criterion=final_valid_loss; the second takes several 
 fits is kept. To be done again whenever a task of a suite, a search space or the budget changes.
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,13 @@ from typing import Any, NamedTuple
 from launch import configuration
 from launch.config_kinds import EVALUATE
 from launch.construct import plain
-from launch.evaluate import identity
-from launch.evaluate.judge import CRITERIA, tuning_key
+from launch.evaluate.calibrated import SHIPPED
 from launch.evaluate.optimizers import make_baselines
 from launch.evaluate.run import make_plan
-from launch.evaluate.settings import make_settings
-from launch.evaluate.store import SHIPPED, Store, load_shipped, write_atomically
+from launch.evaluate.suite import make_suite
+from meta_train.evaluation import Store, identity
+from meta_train.evaluation.judge import CRITERIA, tuning_key
+from meta_train.evaluation.store import write_atomically
 
 
 class Search(NamedTuple):
@@ -44,12 +46,15 @@ def searches(suite: str) -> Iterator[Search]:
     config = configuration.load(suite, EVALUATE)
     fields = plain(config.to_dict())
     plan = make_plan(config)
-    for setting, *_ in make_settings(fields):
-        print_ = identity.fingerprint(setting.task)
+    for workload in make_suite(fields):
+        if workload.axis:
+            continue
+        print_ = identity.fingerprint(workload.task)
         for baseline in make_baselines(fields["baselines"]):
             for criterion in CRITERIA if baseline.space else ():
-                key = tuning_key(baseline, setting, print_, plan._replace(criterion=criterion))
-                yield Search(setting.label, setting.name, baseline.name, criterion, key)
+                by = dataclasses.replace(plan, criterion=criterion)
+                key = tuning_key(baseline, workload, print_, by)
+                yield Search(workload.label, workload.name, baseline.name, criterion, key)
 
 
 def main(words: Sequence[str]) -> int:
@@ -57,11 +62,11 @@ def main(words: Sequence[str]) -> int:
     if not words:
         print("usage: python -m launch.evaluate.ship FOLDER ...", file=sys.stderr)
         return 2
-    store = Store([Path(word) for word in words])
+    store = Store([Path(word) for word in words], shipped=SHIPPED)
     for suite in configuration.SUITES:
         entries, missing = [], []
         for search in searches(suite):
-            value = store.load_json(search.key) or load_shipped(search.key)
+            value = store.load_json(search.key) or store.load_shipped(search.key)
             if value is None:
                 missing.append(f"{search.label} {search.baseline} {search.criterion}")
             else:

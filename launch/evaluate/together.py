@@ -2,22 +2,19 @@
 
     python -m launch.evaluate.together FOLDER FOLDER ...
 
-prints the table of ``launch.evaluate.comparisons`` over all held-out tasks of finished evaluations
-of the same bundles, and of the baselines that they have in common.
+prints the table of ``meta_train.evaluation.comparisons`` over all held-out tasks of finished
+evaluations of the same bundles, and of the baselines that they have in common.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from launch import errors
-from launch.evaluate.comparisons import compare
-from launch.evaluate.results import SUMMARY
-from launch.evaluate.table import comparisons
-from launch.report.evaluation_folder import read_summary
+from meta_train.evaluation import Evaluation, tables
+from meta_train.evaluation.comparisons import compare
 
 
 def merge(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -57,11 +54,13 @@ def main(words: Sequence[str]) -> int:
         print("usage: python -m launch.evaluate.together FOLDER ...", file=sys.stderr)
         return errors.USER_ERROR
     try:
-        merged = merge([read_summary(Path(word) / SUMMARY) for word in words])
+        with errors.from_library():
+            found = [Evaluation.load(word) for word in words]
+        merged = merge([x.summary for x in found])
     except errors.UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return errors.USER_ERROR
-    Console(width=150).print(comparisons(compare(merged)))
+    Console(width=150).print(tables.comparisons(compare(merged)))
     return errors.DONE
 
 

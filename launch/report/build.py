@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from launch import cache, errors
-from launch.report import evaluation_folder, evaluation_report, page, run_folder, run_report, styles
+from launch.report import evaluation_report, page, run_folder, run_report, styles
+from meta_train.evaluation.evaluation import SUMMARY
 
 
 def make(folder: Path) -> str:
@@ -17,9 +18,10 @@ def make(folder: Path) -> str:
     """
     cache.enable()
     with styles.drawing():
-        if evaluation_folder.is_evaluation(folder):
-            evaluation = evaluation_folder.read(folder)
-            return page.render(evaluation_report.TEMPLATE, evaluation_report.content(evaluation))
+        if (folder / SUMMARY).exists():
+            with errors.from_library():
+                content = evaluation_report.content(folder)
+            return page.render(evaluation_report.TEMPLATE, content)
         if run_folder.is_run(folder):
             return page.render(run_report.TEMPLATE, run_report.content(run_folder.read(folder)))
     raise errors.UserError(

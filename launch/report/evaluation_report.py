@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from launch import workdir
 from launch.report import (
     evaluation_figures,
     evaluation_tables,
     evaluation_words,
     rule_figure,
     rule_section,
+    run_folder,
     styles,
     tables,
 )
-from launch.report.evaluation_folder import CURVES, Evaluation, Setting
 from launch.report.panels import Panel
 from launch.report.styles import Line
+from meta_train.evaluation import Evaluation
+from meta_train.evaluation.evaluation import CURVES, Setting
 
 TEMPLATE = "evaluation.html"
 _PLACES = ("data_dir", "cache_dir", "workers")
@@ -30,9 +33,15 @@ class Drawn(NamedTuple):
     panels: list[Panel]
 
 
-def content(evaluation: Evaluation) -> dict[str, Any]:
-    """What the template shows; to be called within ``styles.drawing()``."""
+def content(folder: Path) -> dict[str, Any]:
+    """What the template shows; to be called within ``styles.drawing()``.
+
+    Raises:
+        ValueError: the summary is damaged or of another format.
+    """
+    evaluation = Evaluation.load(folder)
     remarks = list(evaluation.remarks)
+    config = run_folder.read_json(folder / workdir.CONFIG, dict, remarks) or {}
     lines = styles.lines(evaluation.learned, [*evaluation.tuned, *evaluation.baselines])
     tasks = [x for x in evaluation.settings if not x.axis]
     changed = evaluation_words.changed(evaluation)
@@ -56,11 +65,11 @@ def content(evaluation: Evaluation) -> dict[str, Any]:
         ),
         "optimizers": evaluation_tables.optimizers(evaluation),
         "tuned": evaluation_tables.tuned(evaluation),
-        "budget": tables.fields(_section(evaluation, "tuning")),
+        "budget": tables.fields(_section(config, "tuning")),
         "rules": rule_section.draw(_bundles(evaluation, remarks)),
         "rule_legend": rule_figure.LEGEND,
         "rule_caption": rule_figure.CAPTION,
-        "config": tables.facts({k: v for k, v in evaluation.config.items() if k not in _PLACES}),
+        "config": tables.facts({k: v for k, v in config.items() if k not in _PLACES}),
         "environment": tables.facts(evaluation.summary.get("environment") or {}),
         "remarks": remarks,
     }
@@ -89,9 +98,7 @@ def _together(evaluation: Evaluation, lines: Mapping[str, Line]) -> list[Panel]:
         *evaluation_words.changed(evaluation),
     ]
     made = [
-        evaluation_figures.ratios(
-            f"ratios-{i}", name, evaluation_words.duels(evaluation, name, everywhere)
-        )
+        evaluation_figures.ratios(f"ratios-{i}", name, evaluation.verdict(name).of(everywhere))
         for i, name in enumerate(evaluation.learned)
     ]
     made += [
@@ -129,6 +136,6 @@ def _bundles(evaluation: Evaluation, remarks: list[str]) -> dict[str, Any]:
     return found
 
 
-def _section(evaluation: Evaluation, name: str) -> Mapping[str, Any]:
-    section = evaluation.config.get(name)
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
     return section if isinstance(section, Mapping) else {}

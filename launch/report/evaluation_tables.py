@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from launch.report import tables
-from launch.report.evaluation_folder import Evaluation, Setting
 from launch.report.evaluation_words import reference
 from launch.report.tables import Cell, Table
+from meta_train.evaluation import Evaluation
+from meta_train.evaluation.evaluation import Setting
 
 
 def measure(

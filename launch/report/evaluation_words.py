@@ -1,25 +1,8 @@
 """An evaluation in sentences: how each learned optimizer fared, its losses by name."""
 
-from collections.abc import Sequence
-
-from launch import verdict_words
 from launch.report import tables
-from launch.report.evaluation_folder import Evaluation, Setting
-from meta_train.evaluation import verdict
-from meta_train.evaluation.verdict import Duel, Loss
-
-
-def duels(evaluation: Evaluation, learned: str, settings: Sequence[Setting]) -> list[Duel]:
-    """A learned optimizer against the best baseline in each setting."""
-
-    def loss(setting: Setting, name: str) -> Loss:
-        numbers = {x: evaluation.value(setting, name, x) for x in ("mean_loss", "std_error")}
-        return Loss.of({"optimizer": name, **numbers})
-
-    return [
-        verdict.duel(x.title, loss(x, learned), [loss(x, name) for name in evaluation.baselines])
-        for x in settings
-    ]
+from meta_train.evaluation import Evaluation, verdict
+from meta_train.evaluation.evaluation import Setting
 
 
 def held_out(evaluation: Evaluation) -> list[Setting]:
@@ -34,17 +17,17 @@ def changed(evaluation: Evaluation) -> list[Setting]:
 
 def sentences(evaluation: Evaluation, learned: str) -> list[str]:
     """What is to be known first about a learned optimizer, its defeats included."""
-    first = duels(evaluation, learned, held_out(evaluation))
-    after = duels(evaluation, learned, changed(evaluation))
-    lost, won = (verdict_words.listed(first, x) for x in (verdict.HIGHER, verdict.LOWER))
-    found = [f"It has {verdict_words.tally(first)}." if first else "No task is held out."]
+    duels = evaluation.verdict(learned)
+    first, after = duels.of(held_out(evaluation)), duels.of(changed(evaluation))
+    lost, won = (verdict.listed(first, x) for x in (verdict.HIGHER, verdict.LOWER))
+    found = [f"It has {verdict.tally(first)}." if first else "No task is held out."]
     found += [f"It loses on {lost}."] if lost else []
     found += [f"It wins on {won}."] if won else []
     found += _together(evaluation, learned)
     found += _speed(evaluation, learned)
     if after:
-        lost = verdict_words.listed(after, verdict.HIGHER)
-        found.append(f"Where a task is changed it has {verdict_words.tally(after)}.")
+        lost = verdict.listed(after, verdict.HIGHER)
+        found.append(f"Where a task is changed it has {verdict.tally(after)}.")
         found += [f"Changed tasks that it loses: {lost}."] if lost else []
     return [*found, *_diverged(evaluation, learned)]
 

@@ -51,8 +51,8 @@ def is_run(folder: Path) -> bool:
 def read(folder: Path) -> Run:
     """Read everything but the bundle; what is damaged is left out and remarked upon."""
     remarks: list[str] = []
-    config = _read_json(folder / workdir.CONFIG, dict, remarks) or {}
-    entries = _read_json(folder / COMPARISON, list, remarks) or []
+    config = read_json(folder / workdir.CONFIG, dict, remarks) or {}
+    entries = read_json(folder / COMPARISON, list, remarks) or []
     comparison = [_row(x) for x in entries if isinstance(x, dict)]
     records = _read_records(folder / workdir.METRICS, remarks)
     return Run(folder, config, records, comparison, workdir.finished_steps(folder), remarks)
@@ -64,8 +64,8 @@ def number(value: Any) -> float:
     return float(value) if is_number else math.nan
 
 
-def _read_json(path: Path, kind: type, remarks: list[str]) -> Any:
-    """None, with a remark, unless the file holds such a value; a missing file is no remark."""
+def read_json(path: Path, kind: type, remarks: list[str]) -> Any:
+    """The value in a file; None where it is missing, or, with a remark, where it is another one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -8,7 +8,7 @@ import numpy as np
 
 import lopt
 from checkpoints import DamagedError, Store
-from launch import comparison, verdict_words, workdir
+from launch import comparison, workdir
 from launch.report import rule_figure, rule_section, run_figures, styles, tables
 from launch.report.run_folder import BUNDLE, Run
 from launch.report.tables import Cell, Table
@@ -77,9 +77,9 @@ def _verdict(run: Run, duels: Sequence[Duel]) -> str:
     """One sentence."""
     if not duels:
         return _progress(run)
-    parts = [f"The learned optimizer has {verdict_words.tally(duels)}"]
+    parts = [f"The learned optimizer has {verdict.tally(duels)}"]
     for outcome, words in ((verdict.HIGHER, "higher on "), (verdict.LOWER, "lower on ")):
-        listed = verdict_words.listed(duels, outcome)
+        listed = verdict.listed(duels, outcome)
         parts += [words + listed] if listed else []
     return ": ".join([parts[0], "; ".join(parts[1:])]) + "." if parts[1:] else parts[0] + "."
 

@@ -1,10 +1,17 @@
-"""Judging theta: meta-validation, the comparison that ends a run, and the parts of `evaluate`."""
+"""Judging theta: meta-validation, the comparison that ends a run, and whole evaluations."""
 
 from meta_train.evaluation.baselines import BASELINES, Baseline, Range
 from meta_train.evaluation.comparison import LEARNED, LEARNING_RATES, Band, Row, compare
-from meta_train.evaluation.runs import Course, Curves, Runner
+from meta_train.evaluation.evaluate import default_devices, evaluate
+from meta_train.evaluation.evaluation import Evaluation, Verdict
+from meta_train.evaluation.judge import Plan
+from meta_train.evaluation.optimizers import Optimizer, baseline, learned
+from meta_train.evaluation.runner import Curves, Programs, Runner
+from meta_train.evaluation.store import Store
 from meta_train.evaluation.training import train
+from meta_train.evaluation.tuning import Budget
 from meta_train.evaluation.validate import meta_losses, meta_validate
+from meta_train.evaluation.workload import Workload
 
 __all__ = [
     "BASELINES",
@@ -12,12 +19,23 @@ __all__ = [
     "LEARNING_RATES",
     "Band",
     "Baseline",
-    "Course",
+    "Budget",
     "Curves",
+    "Evaluation",
+    "Optimizer",
+    "Plan",
+    "Programs",
     "Range",
     "Row",
     "Runner",
+    "Store",
+    "Verdict",
+    "Workload",
+    "baseline",
     "compare",
+    "default_devices",
+    "evaluate",
+    "learned",
     "meta_losses",
     "meta_validate",
     "train",

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from meta_train.evaluation.baselines import Range
 from meta_train.evaluation.measures import Losses, mean_losses
-from meta_train.evaluation.runs import Course, Runner
+from meta_train.evaluation.runner import Programs, Runner
 from meta_train.evaluation.tuning import Budget, Hyperparameters, Tuned, tune
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -46,18 +46,18 @@ def log_losses(losses: Losses) -> Float[np.ndarray, " runs"]:
 
 
 def on_task(
-    course: Course,
+    programs: Programs,
     make_optimizer: Callable[[Any], optax.GradientTransformation],
     keys: jax.Array,
 ) -> Measure:
     """The measure of an optimizer on one task: the mean over seeds of ``log_losses``.
 
     Args:
-        course: the task and the number of inner steps.
+        programs: of the task, with the number of inner steps.
         make_optimizer: from hyperparameters to the optimizer.
         keys: typed PRNG keys [seeds], the same for every choice.
     """
-    runner = Runner(course, lambda _, own: make_optimizer(own))
+    runner = Runner(programs, lambda _, own: make_optimizer(own))
 
     def measure(trials: Sequence[Hyperparameters]) -> Float[np.ndarray, " trials"]:
         own = {

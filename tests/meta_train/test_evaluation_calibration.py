@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import tasks
-from meta_train.evaluation import Course, train
+from meta_train.evaluation import Programs, train
 from meta_train.evaluation.baselines import LEARNING_RATE, Range
 from meta_train.evaluation.calibration import HIGHEST, LOWEST, calibrate, log_losses, on_task
 from meta_train.evaluation.tuning import Budget, tune
@@ -80,9 +80,9 @@ def test_log_losses_are_in_units_of_the_first_and_bounded():
 def test_the_measure_of_a_task_is_that_of_its_training_runs():
     task, steps = tasks.make("quadratic", dim=2), 12
     keys = jax.random.split(jax.random.key(3), 2)
-    course = Course(task, steps, span=steps, valid_batches=1)
+    programs = Programs(task, steps, span=steps, valid_batches=1)
     rates = (0.01, 0.1, 0.2)
-    found = on_task(course, lambda own: optax.sgd(own[LEARNING_RATE]), keys)(
+    found = on_task(programs, lambda own: optax.sgd(own[LEARNING_RATE]), keys)(
         [{LEARNING_RATE: rate} for rate in rates]
     )
     curves = [[train(task, optax.sgd(rate), steps, key) for key in keys] for rate in rates]

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from lopt import evaluation_params
-from meta_train.evaluation import BASELINES, Course, Runner, train
+from meta_train.evaluation import BASELINES, Programs, Runner, train
 from meta_train.evaluation.costs import measure_cost
 from meta_train.evaluation.training import make_problem, validate
 from tasks import Task
@@ -40,8 +40,8 @@ TASK = Points()
 
 @pytest.fixture(scope="module")
 def runner():
-    course = Course(TASK, STEPS, SPAN, valid_batches=3)
-    return Runner(course, lambda shared, own: optax.sgd(shared * own["scale"]))
+    programs = Programs(TASK, STEPS, SPAN, valid_batches=3)
+    return Runner(programs, lambda shared, own: optax.sgd(shared * own["scale"]))
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def test_validation_is_on_the_same_batches_each_time(runner, curves):
 
 
 def test_a_task_without_accuracy():
-    course = Course(Points(accurate=False), 2, 1, valid_batches=1)
-    runner = Runner(course, lambda shared, own: optax.sgd(0.1))
+    programs = Programs(Points(accurate=False), 2, 1, valid_batches=1)
+    runner = Runner(programs, lambda shared, own: optax.sgd(0.1))
     found = runner((), {}, KEYS)
     assert np.isnan(found.valid_accuracy).all()
     assert np.isfinite(found.valid_loss).all()
@@ -96,7 +96,7 @@ def test_a_schedule_free_optimizer_is_judged_at_its_average():
 
 def test_steps_that_spans_do_not_divide():
     with pytest.raises(ValueError, match="num_steps = 10 must be a multiple of span = 4"):
-        Course(TASK, 10, 4, 1)
+        Programs(TASK, 10, 4, 1)
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -8,8 +8,8 @@ import pytest
 
 from launch import cli
 from launch.evaluate import calibration
+from launch.evaluate.calibrated import SHIPPED
 from launch.evaluate.optimizers import make_baselines
-from launch.evaluate.store import SHIPPED
 from meta_train.evaluation import BASELINES, Runner
 from meta_train.evaluation.calibration import log_losses
 from tests.launch.evaluate.conftest import SMALL

@@ -6,7 +6,7 @@ import pytest
 
 from launch.errors import UserError
 from launch.evaluate import together
-from launch.evaluate.comparisons import ITSELF, compare
+from meta_train.evaluation.comparisons import ITSELF, compare
 
 SEEDS = 2
 

@@ -14,10 +14,11 @@ import pytest
 import lopt
 from launch import bundles, configuration
 from launch.config_kinds import EVALUATE
-from launch.evaluate import judge, results, table, together
-from launch.evaluate.table import verdicts
+from launch.evaluate import run, together
 from launch.report import build
 from lopt import bundle_config
+from meta_train.evaluation import Evaluation, judge
+from meta_train.evaluation.evaluation import COLUMNS
 from tests.launch.conftest import ROOT
 from tests.launch.evaluate.conftest import SMALL
 
@@ -81,11 +82,11 @@ def test_folder_holds_config_table_and_summary(finished):
 def test_table_is_tidy(finished):
     folder, _ = finished
     table = rows(folder)
-    assert tuple(table[0]) == results.COLUMNS
+    assert tuple(table[0]) == COLUMNS
     optimizers = ("small", "adam", "fixed")
     settings = {("bowl", ""): 20, ("bowl", "horizon x2"): 40, ("digits", ""): 20}
     settings["bowl", "told x3"] = 20
-    keys = [tuple(row[name] for name in results.COLUMNS[:5]) for row in table]
+    keys = [tuple(row[name] for name in COLUMNS[:5]) for row in table]
     assert len(keys) == len(set(keys))
     assert set(keys) == {
         (task, axis, optimizer, str(seed), str(num_steps * i // 4))
@@ -173,8 +174,8 @@ def test_the_bundle_is_named_and_drawn(finished, bundle):
 
 
 def test_a_card_takes_it(finished):
-    _, summary = finished
-    found = bundles.evaluated(summary)
+    folder, summary = finished
+    found = bundles.evaluated(Evaluation.load(folder))
     assert found.theta_sha256 == summary["optimizers"][0]["theta_sha256"]
     assert [(row["task"], row["axis"]) for row in found.rows[::2]] == [
         ("bowl", ""), ("bowl", "horizon x2"), ("bowl", "told x3"), ("digits", ""),
@@ -182,8 +183,8 @@ def test_a_card_takes_it(finished):
 
 
 def test_there_is_a_verdict_for_every_setting(finished):
-    _, summary = finished
-    lines = verdicts(summary)
+    folder, _ = finished
+    lines = Evaluation.load(folder).verdict("small").lines
     titles = ["bowl", "bowl, horizon x2", "bowl, told x3", "digits"]
     assert [line.split(": ")[0] for line in lines] == titles
     assert all(line.endswith(" x in time") or "never at" in line for line in lines)
@@ -203,7 +204,7 @@ def test_learned_optimizers_alone_are_told_a_wrong_number_of_steps(finished, cap
     assert [x["declared_num_steps"] for x in summary["tasks"]] == [20, 40, 60, 20]
     assert {x["runs"] for x in summary["aggregate"]} == {4 * 2}
     assert len(list((folder / "parts").glob("*.npz"))) == 3 * 3 + 1
-    table.show(summary)
+    run.show(Evaluation.load(folder))
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("│ bowl, told")]
     assert "small" in line
     assert together.main([str(folder)]) == 0

@@ -13,7 +13,7 @@ from launch.construct import plain
 from launch.errors import UserError
 from launch.evaluate import held_out
 from launch.evaluate.optimizers import load_bundles
-from launch.evaluate.settings import make_settings
+from launch.evaluate.suite import make_suite
 from launch.task_identity import identity
 from tasks import TASKS
 from tests.launch.evaluate.conftest import SMALL, save_bundle
@@ -70,9 +70,9 @@ def test_no_task_is_called_purer_than_it_is(bundle, dim, named, refused):
     optimizers = load_bundles([str(bundle)])
     fields = {"name": "quadratic", "dim": dim, "set": named}
     given = {"tasks": {"again": fields}, "axes": {}, "num_steps": 20, "num_points": 4}
-    ((setting,),) = make_settings({**given, "data_dir": None})
+    (workload,) = make_suite({**given, "data_dir": None})
     with pytest.raises(UserError, match="a validation task") if refused else nullcontext():
-        held_out.check([setting], optimizers)
+        held_out.check([workload], optimizers)
 
 
 def test_a_bundle_that_does_not_say_is_told(evaluate, tmp_path, capsys):
@@ -145,5 +145,5 @@ def test_packaged_suites_are_as_large_as_they_say():
     assert set(small.tasks) & set(large.tasks) == set()
     assert len(large.tasks) >= 6
     large.axes = {}
-    for (setting,) in make_settings(plain(large.to_dict())):
-        assert 100_000 <= setting.num_params <= 1_000_000
+    for workload in make_suite(plain(large.to_dict())):
+        assert 100_000 <= workload.num_params <= 1_000_000

@@ -9,8 +9,7 @@ import pytest
 import lopt
 from launch import bundles
 from launch.evaluate import optimizers
-from launch.evaluate.table import verdicts
-from launch.report import evaluation_folder
+from meta_train.evaluation import Evaluation
 from tests.launch.evaluate.conftest import SMALL, save_bundle
 
 NAME = "small, multiplier tuned"
@@ -57,11 +56,12 @@ def test_the_factor_is_on_the_steps(bundle):
 
 
 def test_the_verdict_is_about_the_untuned_one(finished):
-    folder, summary = finished
-    (line,) = verdicts(summary)
+    found = Evaluation.load(finished[0])
+    (line,) = found.verdict("small").lines
     assert NAME not in line
-    _, best = bundles.evaluated(summary).rows
+    with pytest.raises(KeyError, match="small"):
+        found.verdict(NAME)
+    _, best = bundles.evaluated(found).rows
     assert best["optimizer"] == "adam"  # not the tuned one, which is better
-    page = evaluation_folder.read(folder)
-    assert (page.learned, page.tuned, page.baselines) == (["small"], [NAME], ["adam"])
-    assert page.optimizers == ["small", NAME, "adam"]
+    assert (found.learned, found.tuned, found.baselines) == (["small"], [NAME], ["adam"])
+    assert found.optimizers == ["small", NAME, "adam"]

@@ -6,7 +6,10 @@ import pytest
 
 from launch import configuration
 from launch.config_kinds import EVALUATE
-from launch.evaluate import identity, judge, ship, store
+from launch.evaluate import run, ship
+from launch.evaluate.calibrated import SHIPPED
+from meta_train.evaluation import Store, identity
+from meta_train.evaluation.store import read_shipped
 from tests.launch.evaluate.conftest import SMALL
 
 WORDS = (*SMALL, "--config.baselines=adam")
@@ -27,14 +30,13 @@ def test_searches_of_the_suite_are_collected_and_found(
     suite = configuration.load(str(parts.parent / "config.json"), EVALUATE)
     del suite.tasks.quadratic
     folder = tmp_path / "shipped"
-    for module in (judge, ship):
-        monkeypatch.setattr(module, "load_shipped", lambda key: store.load_shipped(key, folder))
-    monkeypatch.setattr(ship, "SHIPPED", folder)
+    for module in (run, ship):
+        monkeypatch.setattr(module, "SHIPPED", folder)
     with monkeypatch.context() as patch:
         patch.setattr(configuration, "SUITES", ("small",))
         patch.setattr(configuration, "load", lambda *_: suite)
         assert ship.main([str(parts)]) == 0
-    store._shipped.cache_clear()
+    read_shipped.cache_clear()
     assert "missing: wine_mlp adam final_valid_loss" in capsys.readouterr().out
     (file,) = folder.iterdir()
     (entry,) = json.loads(file.read_text())
@@ -54,12 +56,13 @@ def test_usage(capsys):
 def test_what_is_shipped_fits_the_suite(suite):
     """A change of a task, a search space or the budget makes it useless until it is made anew."""
     version = identity.tuning_versions()["jax"]
-    if not (store.SHIPPED / f"{suite}-jax{version}.json").exists():
+    if not (SHIPPED / f"{suite}-jax{version}.json").exists():
         pytest.skip(f"nothing is shipped for {suite} and jax {version}")
+    shipped = Store([], shipped=SHIPPED)
     lacking = [
         f"{search.label}: {search.baseline} by {search.criterion}"
         for search in ship.searches(suite)
         if search.criterion == "mean_loss" and search.task not in OF_PYTHON
-        if store.load_shipped(search.key) is None
+        if shipped.load_shipped(search.key) is None
     ]
     assert not lacking, f"run launch.evaluate.ship again; {suite} lacks {', '.join(lacking)}"

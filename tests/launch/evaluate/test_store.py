@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 import tasks
-from launch import errors
-from launch.evaluate import identity, store
-from launch.evaluate.store import Store
+from meta_train.evaluation import Store, identity, store
 
 KEY = {"kind": "tuned", "task": "abc", "optimizer": {"optax": "adam", "fixed": {"b1": 0.9}}}
 VALUE = {"best": [0.1], "at_edge": False}
@@ -69,15 +67,27 @@ def test_all_folders_are_written_and_any_is_read(tmp_path):
 
 def test_shipped_results_need_the_very_key(tmp_path):
     (tmp_path / "some-jax0.12.json").write_text(json.dumps([{"key": KEY, "value": VALUE}]))
-    assert store.load_shipped(KEY, tmp_path) == VALUE
-    assert store.load_shipped({**KEY, "task": "abd"}, tmp_path) is None
+    shipped = Store([], shipped=tmp_path)
+    assert shipped.load_shipped(KEY) == VALUE
+    assert shipped.load_shipped({**KEY, "task": "abd"}) is None
+    assert Store([tmp_path]).load_shipped(KEY) is None
+
+
+def test_results_of_baselines_alone_are_shared(tmp_path):
+    own, shared = tmp_path / "own", tmp_path / "shared"
+    both = Store([own], shared=[shared])
+    both.of("learned").save_json(KEY, VALUE)
+    assert own.exists()
+    assert not shared.exists()
+    both.of("baseline").save_json(KEY, VALUE)
+    assert Store([shared]).load_json(KEY) == VALUE
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "file"
     store.write_atomically(path, b"old")
     monkeypatch.setattr(store.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(errors.RunFailed, match="disk full"):
+    with pytest.raises(OSError, match="disk full"):
         store.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

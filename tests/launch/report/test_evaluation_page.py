@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from launch.report import build, evaluation_folder, evaluation_tables, evaluation_words
+from launch.report import build, evaluation_tables, evaluation_words
+from meta_train.evaluation import Evaluation
 from tests.launch.report import reading
 from tests.launch.report.conftest import HOSTILE, LEARNED, save_bundle, write_evaluation
 
@@ -91,8 +92,8 @@ def test_rows_that_are_damaged_are_left_out(tmp_path):
     lines = (folder / "results.csv").read_text().splitlines()
     lines[1:1] = ["conv,,adam,0,x,1,1,1", "conv", "conv,,adam,0,5,one,,"]
     (folder / "results.csv").write_text("\n".join(lines))
-    read = evaluation_folder.read(folder)
-    assert read.remarks == ["3 rows of results.csv cannot be read and are left out"]
+    read = Evaluation.load(folder)
+    assert read.remarks == ("3 rows of results.csv cannot be read and are left out",)
     curve = read.curves["train_loss"]["conv", "width x4", LEARNED]
     assert curve.values.shape == (3, 11)
     assert not math.isfinite(curve.values[0, -1])
@@ -101,13 +102,13 @@ def test_rows_that_are_damaged_are_left_out(tmp_path):
 def test_meta_training_tasks_are_not_counted(tmp_path, edit_json):
     folder = write_evaluation(tmp_path, ("conv", "wine"), baselines=TWO)
     edit_json(folder / "summary.json", lambda x: x["tasks"][1].update(held_out=False))
-    read = evaluation_folder.read(folder)
+    read = Evaluation.load(folder)
     assert "on 1 of 1 task," in evaluation_words.sentences(read, LEARNED)[0]
     tasks = [x for x in read.settings if not x.axis]
     table = evaluation_tables.losses(read, tasks)[0]
     assert table.rows[1][0].text == "wine (meta-training task)"
     edit_json(folder / "summary.json", lambda x: x["tasks"][1].update(set="validation"))
-    assert evaluation_folder.read(folder).settings[1].title == "wine (validation task)"
+    assert Evaluation.load(folder).settings[1].title == "wine (validation task)"
 
 
 def test_many_long_names(tmp_path):
@@ -120,4 +121,4 @@ def test_many_long_names(tmp_path):
 def test_summary_survives_a_round_trip(tmp_path):
     folder = write_evaluation(tmp_path, ("conv",), baselines=TWO)
     summary = json.loads((folder / "summary.json").read_text())
-    assert evaluation_folder.read(folder).summary == summary
+    assert Evaluation.load(folder).summary == summary

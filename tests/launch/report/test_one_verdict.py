@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from launch import bundles, comparison
-from launch.evaluate import table
 from launch.report import build
 from lopt.card_limits import limits
-from meta_train.evaluation import Row
+from meta_train.evaluation import Evaluation, Row
 from meta_train.evaluation.verdict import HIGHER, LOWER, UNCLEAR, UNKNOWN
 from tests.launch.report import reading
 from tests.launch.report.conftest import LEARNED, make_summary, write_run
@@ -77,7 +76,8 @@ def medium(request, rows, summary, tmp_path, capsys):
         lines, card = capsys.readouterr().out.splitlines(), bundles.compared(rows, ())
     else:
         (tmp_path / "summary.json").write_text(json.dumps(summary))
-        lines, card = table.verdicts(summary), bundles.evaluated(summary).rows
+        found = Evaluation(summary)
+        lines, card = found.verdict(LEARNED).lines, bundles.evaluated(found).rows
     return lines, card, reading.Page(build.make(tmp_path)).text
 
 

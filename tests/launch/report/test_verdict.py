@@ -4,7 +4,6 @@ import re
 import numpy as np
 import pytest
 
-from launch import verdict_words
 from launch.report import blocks, evaluation_figures, panels, tables
 from meta_train.evaluation import verdict
 from meta_train.evaluation.verdict import Loss
@@ -59,15 +58,15 @@ def test_without_baselines_nothing_is_won():
 )
 def test_words(mean, best, words):
     found = duel(mean, best)
-    assert verdict_words.line(found) == f"digits: learned {words}"
-    assert verdict_words.listed([found], found.outcome) == f"digits ({words})"
+    assert str(found) == f"digits: learned {words}"
+    assert verdict.listed([found], found.outcome) == f"digits ({words})"
 
 
 def test_defeats_are_listed_worst_first():
     duels = [duel(1.5, 1.0), duel(0.5, 1.0), duel(math.nan, 1.0), duel(4.0, 1.0)]
-    found = verdict_words.listed(duels, verdict.HIGHER)
+    found = verdict.listed(duels, verdict.HIGHER)
     assert re.findall(r"\((\w+|[\d.]+),", found) == ["diverged", "4", "1.5"]
-    assert "on 1 of 4 tasks, a higher one on 3" in verdict_words.tally(duels)
+    assert "on 1 of 4 tasks, a higher one on 3" in verdict.tally(duels)
 
 
 def test_interval_is_that_of_student():

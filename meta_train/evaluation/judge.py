@@ -1,98 +1,137 @@
 """One optimizer on one task and its changes: tune it, then train from several seeds."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from launch.evaluate import identity
-from launch.evaluate.optimizers import Optimizer
-from launch.evaluate.settings import Setting
-from launch.evaluate.store import Store, load_shipped
-from meta_train.evaluation import Course, Curves, Runner, measures
+from meta_train.evaluation import identity, measures
+from meta_train.evaluation.optimizers import Optimizer
+from meta_train.evaluation.runner import Curves, Programs, Runner
+from meta_train.evaluation.store import Store
 from meta_train.evaluation.tuning import Budget, Hyperparameters, Trial, Tuned, tune
+from meta_train.evaluation.workload import Workload
 
 CRITERIA = ("mean_loss", "final_valid_loss")
 _TUNING, _JUDGING = 0, 1
 """Folded into the evaluation's key: no baseline is tuned on the seeds that it is judged on."""
 
 
-class Plan(NamedTuple):
-    """How every optimizer is tuned and judged; see configs/held_out.py."""
+_BUDGET = Budget(num_grid=9, num_random=10)
 
-    seed: int
-    num_seeds: int
-    num_points: int
-    valid_batches: int
-    budget: Budget
-    criterion: str
-    on_axes: bool
-    use_shipped: bool
 
-    def span(self, num_steps: int) -> int:
-        """Inner steps from one recorded point to the next."""
-        return num_steps // self.num_points
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How every optimizer is tuned and judged.
+
+    Attributes:
+        num_seeds: training runs of each optimizer on each workload, at least 2.
+        num_points: recorded points of every run; the steps are a multiple of them.
+        valid_batches: batches of the validation split at each recorded point.
+        budget: trials of a search, on one seed.
+        criterion: what a search minimises, one of ``CRITERIA``.
+        on_axes: whether baselines are tuned on every change of a task too; else they keep what was
+            found on the task itself.
+        reference: names of the baselines that targets and ratios are taken from; those that are
+            not judged are left out.
+        seed: initial parameters, batches and random search follow from it.
+    """
+
+    num_seeds: int = 5
+    num_points: int = 10
+    valid_batches: int = 8
+    budget: Budget = _BUDGET
+    criterion: str = CRITERIA[0]
+    on_axes: bool = False
+    reference: tuple[str, ...] = ("adam",)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.criterion not in CRITERIA:
+            known = " or ".join(CRITERIA)
+            raise ValueError(f"criterion = {self.criterion!r} must be {known}.")
+        if self.num_seeds < 2:
+            raise ValueError(
+                f"num_seeds = {self.num_seeds} must be at least 2, for a standard error."
+            )
 
     def key(self, use: int) -> jax.Array:
         """The key of tuning or of judging."""
         return jax.random.fold_in(jax.random.key(self.seed), use)
 
 
-class Judged(NamedTuple):
-    """One optimizer in one setting."""
+class Prepared(NamedTuple):
+    """A workload with what all optimizers share on it."""
 
-    setting: Setting
+    workload: Workload
+    programs: Programs
+    fingerprint: str
+    """Of the task."""
+
+
+class Judged(NamedTuple):
+    """One optimizer on one workload."""
+
+    workload: Workload
     optimizer: str
     tuned: Tuned
     tuned_here: bool
-    """Whether the search was in this very setting; else in that of the task itself."""
+    """Whether the search was on this very workload; else on the task itself."""
     source: str
     """Where the hyperparameters are from: "search", "cache" or "shipped"."""
     curves: Curves
 
 
+def prepare(workload: Workload, plan: Plan) -> Prepared:
+    """Get a workload ready to be trained on.
+
+    Raises:
+        ValueError: its steps are no multiple of the recorded points.
+    """
+    span, rest = divmod(workload.num_steps, plan.num_points)
+    if rest:
+        raise ValueError(
+            f"{workload.title}: {workload.num_steps} inner steps are no multiple of num_points = "
+            f"{plan.num_points}, the points to record."
+        )
+    programs = Programs(workload.task, workload.num_steps, span, plan.valid_batches)
+    return Prepared(workload, programs, identity.fingerprint(workload.task))
+
+
 def judge(
-    optimizer: Optimizer,
-    settings: Sequence[Setting],
-    courses: Sequence[Course],
-    fingerprints: Sequence[str],
-    plan: Plan,
-    store: Store,
-    device: Any,
+    optimizer: Optimizer, group: Sequence[Prepared], plan: Plan, store: Store, device: Any
 ) -> list[Judged]:
-    """Judge an optimizer in the settings of one task; what is in the store is not computed again.
+    """Judge an optimizer on a task and its changes; what is in the store is not computed again.
 
     Args:
         optimizer: the optimizer.
-        settings: the task itself, then its changes.
-        courses: their training runs, in the same order.
-        fingerprints: of their tasks, in the same order.
+        group: the task itself, then its changes.
         plan: how.
         store: where results are looked for and kept.
         device: where it trains.
     """
     judged: list[Judged] = []
     tuned, source = Tuned({}, (), at_edge=False), "search"
-    for course, setting, fingerprint in zip(courses, settings, fingerprints, strict=True):
-        declared = _declared(optimizer, setting)
-        train = _Trainer(optimizer, course, declared, plan, device)
-        base = _base_key(optimizer, setting, fingerprint, plan)
-        tuned_here = not setting.axis or plan.on_axes
+    for one in group:
+        train = _Trainer(optimizer, one, plan, device)
+        tuned_here = not one.workload.axis or plan.on_axes
         if tuned_here and optimizer.space:
-            key = tuning_key(optimizer, setting, fingerprint, plan)
+            key = tuning_key(optimizer, one.workload, one.fingerprint, plan)
             tuned, source = _tuned(optimizer, plan, key, store, train)
+        base = _base_key(optimizer, one.workload, one.fingerprint, plan)
         curves = _curves(tuned.hyperparameters, plan, base, store, train)
-        judged.append(Judged(setting, optimizer.name, tuned, tuned_here, source, curves))
+        judged.append(Judged(one.workload, optimizer.name, tuned, tuned_here, source, curves))
     return judged
 
 
 def tuning_key(
-    optimizer: Optimizer, setting: Setting, fingerprint: str, plan: Plan
+    optimizer: Optimizer, workload: Workload, fingerprint: str, plan: Plan
 ) -> dict[str, Any]:
     """What the outcome of a search is found by, as JSON."""
     return {
-        **_base_key(optimizer, setting, fingerprint, plan),
+        **_base_key(optimizer, workload, fingerprint, plan),
         "kind": "tuned",
         "budget": list(plan.budget),
         "criterion": plan.criterion,
@@ -103,22 +142,22 @@ def tuning_key(
 
 
 def _base_key(
-    optimizer: Optimizer, setting: Setting, fingerprint: str, plan: Plan
+    optimizer: Optimizer, workload: Workload, fingerprint: str, plan: Plan
 ) -> dict[str, Any]:
-    declared = _declared(optimizer, setting)
+    declared = _declared(optimizer, workload)
     return {
         "format": identity.FORMAT,
         "task": fingerprint,
-        "num_steps": setting.num_steps,
-        **({"declared_num_steps": declared} if declared != setting.num_steps else {}),
+        "num_steps": workload.num_steps,
+        **({"declared_num_steps": declared} if declared != workload.num_steps else {}),
         "optimizer": optimizer.identity,
         "seed": plan.seed,
     }
 
 
-def _declared(optimizer: Optimizer, setting: Setting) -> int:
+def _declared(optimizer: Optimizer, workload: Workload) -> int:
     """The number of steps that an optimizer is told; baselines' schedules keep the true one."""
-    return setting.num_steps if optimizer.kind == "baseline" else setting.declared_num_steps
+    return workload.num_steps if optimizer.kind == "baseline" else workload.declared
 
 
 def _tuned(
@@ -127,10 +166,9 @@ def _tuned(
     found = store.load_json(key)
     if found is not None:
         return _from_json(found), "cache"
-    if plan.use_shipped:
-        found = load_shipped(key)
-        if found is not None:
-            return _from_json(found), "shipped"
+    found = store.load_shipped(key)
+    if found is not None:
+        return _from_json(found), "shipped"
 
     def measure(trials: Sequence[Hyperparameters]) -> np.ndarray:
         keys = jax.numpy.repeat(plan.key(_TUNING)[None], len(trials))
@@ -176,11 +214,9 @@ def _curves(
 class _Trainer:
     """Training runs of any number, as many at a time as there are seeds to judge."""
 
-    def __init__(
-        self, optimizer: Optimizer, course: Course, declared: int, plan: Plan, device: Any
-    ) -> None:
-        make = optimizer.make
-        self._runner = Runner(course, lambda theta, own: make(theta, own, declared))
+    def __init__(self, optimizer: Optimizer, on: Prepared, plan: Plan, device: Any) -> None:
+        make, declared = optimizer.make, _declared(optimizer, on.workload)
+        self._runner = Runner(on.programs, lambda theta, own: make(theta, own, declared))
         self._theta = optimizer.theta
         self._size = plan.num_seeds
         self._device = device

@@ -1,11 +1,11 @@
 """What an evaluation comes to, as plain data: the content of summary.json.
 
 Losses are training losses unless "valid" is said, averaged over seeds; numbers that are not
-measured or not finite are None. `target` of a setting is the final loss of the reference baseline
+measured or not finite are None. `target` of a workload is the final loss of the reference baseline
 that ends lowest; a speed-up is that baseline's steps (or seconds) to the target over the
 optimizer's own. `iqm` is of loss ratios over the held-out tasks, see
 ``meta_train.evaluation.aggregate``; changes of tasks do not enter it, but `diverged_runs` is of all
-settings. `comparisons` are described in ``launch.evaluate.comparisons``.
+workloads. `comparisons` are described in ``meta_train.evaluation.comparisons``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from launch.evaluate.comparisons import compare
-from launch.evaluate.judge import Judged, Plan
-from launch.evaluate.optimizers import Optimizer
-from launch.evaluate.settings import Setting
 from meta_train.evaluation import aggregate, measures
+from meta_train.evaluation.comparisons import compare
 from meta_train.evaluation.costs import Cost
+from meta_train.evaluation.judge import Judged, Plan
+from meta_train.evaluation.optimizers import Optimizer
+from meta_train.evaluation.workload import HELD_OUT, Workload
 
 KIND, FORMAT_VERSION = "lopt-evaluation", 1
 TAUS = np.geomspace(1, 10, 101)
@@ -26,37 +26,33 @@ TAUS = np.geomspace(1, 10, 101)
 
 
 def summarise(
-    settings: Sequence[Setting],
+    suite: Sequence[Workload],
     optimizers: Sequence[Optimizer],
     judged: Sequence[Judged],
     costs: Mapping[str, Cost],
     plan: Plan,
-    reference: Sequence[str],
 ) -> dict[str, Any]:
     """Everything in summary.json but the environment.
 
     Args:
-        settings: tasks and their changes, in the order of the result.
+        suite: tasks and their changes, in the order of the result.
         optimizers: in the order of the result.
-        judged: every optimizer in every setting.
+        judged: every optimizer on every workload.
         costs: by optimizer.
         plan: how it was judged.
-        reference: names of the baselines that targets and ratios are taken from.
     """
     order = [optimizer.name for optimizer in optimizers]
-    table = {
-        (setting.label, setting.axis): _of_setting(setting, order, judged) for setting in settings
-    }
-    held_out = [(s.label, "") for s in settings if not s.axis and s.held_out]
-    names = [name for name in reference if name in order]
+    table = {(x.label, x.axis): _on(x, order, judged) for x in suite}
+    held_out = [(x.label, "") for x in suite if not x.axis and x.set == HELD_OUT]
+    names = [name for name in plan.reference if name in order]
     found = {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
-        "num_steps": min(setting.num_steps for setting in settings if not setting.axis),
+        "num_steps": min(x.num_steps for x in suite if not x.axis),
         "num_seeds": plan.num_seeds,
         "reference": names,
         "optimizers": [_optimizer(optimizer) for optimizer in optimizers],
-        "tasks": [_setting(setting) for setting in settings],
+        "tasks": [_workload(x) for x in suite],
         "tuned": [_tuned(x) for row in table.values() for x in row if x.tuned_here and x.tuned[0]],
         "measures": [x for row in table.values() for x in _measures(row, names)],
         "costs": [{"optimizer": name, **_rounded(costs[name]._asdict())} for name in order],
@@ -83,8 +79,8 @@ def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: number(value) for name, value in values.items()}
 
 
-def _of_setting(setting: Setting, order: Sequence[str], judged: Sequence[Judged]) -> list[Judged]:
-    here = {x.optimizer: x for x in judged if x.setting is setting}
+def _on(workload: Workload, order: Sequence[str], judged: Sequence[Judged]) -> list[Judged]:
+    here = {x.optimizer: x for x in judged if x.workload is workload}
     return [here[name] for name in order]
 
 
@@ -97,15 +93,16 @@ def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
     return found
 
 
-def _setting(setting: Setting) -> dict[str, Any]:
-    fields = ("label", "name", "fields", "axis", "set", "held_out", "num_params", "num_steps")
-    return {field: getattr(setting, field) for field in (*fields, "declared_num_steps")}
+def _workload(workload: Workload) -> dict[str, Any]:
+    fields = ("label", "name", "fields", "axis", "set", "num_params", "num_steps")
+    told = {"held_out": workload.set == HELD_OUT, "declared_num_steps": workload.declared}
+    return {field: getattr(workload, field) for field in fields} | told
 
 
 def _tuned(judged: Judged) -> dict[str, Any]:
     return {
-        "task": judged.setting.label,
-        "axis": judged.setting.axis,
+        "task": judged.workload.label,
+        "axis": judged.workload.axis,
         "optimizer": judged.optimizer,
         "hyperparameters": _rounded(judged.tuned.hyperparameters),
         "trials": len(judged.tuned.trials),
@@ -149,15 +146,15 @@ def _measure(judged: Judged, best: Judged | None, target: float | None) -> dict[
         "microseconds_per_step": 1e6 * float(curves.seconds_per_step),
     }
     return {
-        "task": judged.setting.label,
-        "axis": judged.setting.axis,
+        "task": judged.workload.label,
+        "axis": judged.workload.axis,
         "optimizer": judged.optimizer,
         "target_optimizer": None if best is None else best.optimizer,
         "steps_to_target": steps,
         **_rounded(numbers),
         "by_seed": {
             "mean_loss": [number(x) for x in measures.mean_losses(curves.train_loss)],
-            "final_valid_loss": [number(x) for x in curves.valid_loss[:, -1]],
+            "final_valid_loss": [number(x) for x in curves.valid_loss[:, -1].tolist()],
         },
     }
 
@@ -167,7 +164,7 @@ def _to_target(judged: Judged, target: float | None) -> tuple[int | None, float 
     return steps, None if steps is None else steps * float(judged.curves.seconds_per_step)
 
 
-def _ratio(one: float | None, other: float | None) -> float | None:
+def _ratio(one: int | float | None, other: int | float | None) -> float | None:
     return None if one is None or not other else one / other
 
 
@@ -210,7 +207,7 @@ def _aggregated(
 
 
 def _divergence(row: Iterable[Judged]) -> dict[str, int]:
-    """Of one optimizer over all settings."""
+    """Of one optimizer over all workloads."""
     diverged = np.concatenate([measures.has_diverged(x.curves.train_loss) for x in row])
     return {"diverged_runs": int(diverged.sum()), "runs": len(diverged)}
 

@@ -9,14 +9,14 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from launch.versions import versions
 from tasks import Task
 
 FORMAT = 1
@@ -54,6 +54,18 @@ def fingerprint(task: Task) -> str:
         found.update(str((leaf.shape, leaf.dtype)).encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return found.hexdigest()
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Version of each package; None for a checkout that was never installed."""
+    return {package: _version(package) for package in packages}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def tuning_versions() -> dict[str, str]:

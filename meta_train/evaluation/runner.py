@@ -39,8 +39,8 @@ class Curves(NamedTuple):
     """Of training alone, compilation not counted: elapsed time over runs and steps."""
 
 
-class Course:
-    """A task with a number of steps, on which optimizers are run.
+class Programs:
+    """What training runs on a task share, whatever the optimizer; compiled where first needed.
 
     Args:
         task: the task.
@@ -78,15 +78,15 @@ class Course:
 
 
 class Runner:
-    """One optimizer on a course; compiles at the first call.
+    """One optimizer on a task; compiles at the first call.
 
     Args:
-        course: the course.
+        programs: of the task.
         make_optimizer: from theta and hyperparameters to the optimizer.
     """
 
-    def __init__(self, course: Course, make_optimizer: MakeOptimizer) -> None:
-        self._course = course
+    def __init__(self, programs: Programs, make_optimizer: MakeOptimizer) -> None:
+        self._programs = programs
 
         def init(shared: Any, own: Any, params: Params) -> Any:
             return map_particles(lambda own, x: make_optimizer(shared, own).init(x), own, params)
@@ -113,13 +113,13 @@ class Runner:
             keys: typed PRNG keys [runs]; another number of runs compiles again.
             validated: whether to validate at the recorded points.
         """
-        course = self._course
-        problems = course.problems(keys)
+        programs = self._programs
+        problems = programs.problems(keys)
         params, state = problems.params, self._init(shared, own, problems.params)
-        fixed = (course.task, shared, own, problems.cfg)
+        fixed = (programs.task, shared, own, problems.cfg)
         losses, validations, seconds = [], [], 0.0
-        for start in range(0, course.num_steps, course.span):
-            step_keys = problems.step_keys[:, start : start + course.span]
+        for start in range(0, programs.num_steps, programs.span):
+            step_keys = problems.step_keys[:, start : start + programs.span]
             arguments = (*fixed, params, state, step_keys)
             compiled = self._span.compiled(*arguments)
             started = time.perf_counter()
@@ -127,9 +127,9 @@ class Runner:
             seconds += time.perf_counter() - started
             losses.append(np.asarray(loss))
             if validated:
-                validations.append(course.validate(problems, judged))
+                validations.append(programs.validate(problems, judged))
         table = np.asarray(validations, np.float32).reshape(-1, 2, len(keys))
-        per_step = np.asarray(seconds / (len(keys) * course.num_steps))
+        per_step = np.asarray(seconds / (len(keys) * programs.num_steps))
         return Curves(np.concatenate(losses, axis=1), table[:, 0].T, table[:, 1].T, per_step)
 
 

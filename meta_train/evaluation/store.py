@@ -1,4 +1,4 @@
-"""Finished results on disk, found by key: in the work folder, the user's cache, the package.
+"""Finished results on disk, found by key.
 
 A file holds its key besides the result. One that cannot be read, or holds another key, counts as
 missing.
@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from launch import errors
-from launch.evaluate.identity import canonical, digest
+from meta_train.evaluation.identity import canonical, digest
 
-SHIPPED = Path(__file__).resolve().parent / "shipped"
 _KEY = "key"
 
 Arrays = dict[str, np.ndarray]
@@ -30,10 +28,21 @@ class Store:
 
     Args:
         folders: are created; may be none.
+        shared: likewise, but only for results of baselines, which other evaluations need too.
+        shipped: folder of results that are read and never written, see ``read_shipped``; or None.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(
+        self, folders: Sequence[Path], shared: Sequence[Path] = (), shipped: Path | None = None
+    ) -> None:
         self._folders = list(folders)
+        self._shared = list(shared)
+        self._shipped = shipped
+
+    def of(self, kind: str) -> "Store":
+        """The store for results of one kind of optimizer."""
+        shared = self._shared if kind == "baseline" else []
+        return Store([*self._folders, *shared], shipped=self._shipped)
 
     def load_json(self, key: Mapping[str, Any]) -> Any | None:
         """What ``save_json`` has saved; None where there is nothing."""
@@ -45,6 +54,10 @@ class Store:
             except (OSError, ValueError, TypeError, KeyError):
                 continue
         return None
+
+    def load_shipped(self, key: Mapping[str, Any]) -> Any | None:
+        """A result of the shipped ones; None where there is none of this very key."""
+        return None if self._shipped is None else read_shipped(self._shipped).get(canonical(key))
 
     def save_json(self, key: Mapping[str, Any], value: Any) -> None:
         """Save plain data."""
@@ -78,13 +91,9 @@ class Store:
         return [folder / name for folder in self._folders]
 
 
-def load_shipped(key: Mapping[str, Any], folder: Path = SHIPPED) -> Any | None:
-    """A result that comes with the package; None where there is none of this very key."""
-    return _shipped(folder).get(canonical(key))
-
-
 @functools.cache
-def _shipped(folder: Path) -> dict[str, Any]:
+def read_shipped(folder: Path) -> dict[str, Any]:
+    """Results by their keys as text, from the files *-jax*.json of a folder."""
     files = (
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*-jax*.json"))
     )
@@ -95,7 +104,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, then rename it: a reader sees all of it or nothing.
 
     Raises:
-        RunFailed: it cannot be written.
+        OSError: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +120,4 @@ def write_atomically(path: Path, content: bytes) -> None:
                 unfinished.unlink()
                 raise
     except OSError as error:
-        raise errors.RunFailed(
-            f"{path} cannot be written ({error.strerror or error}); what is finished is kept, and "
-            "the same command goes on from there"
-        ) from error
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error

@@ -1,0 +1,105 @@
+"""Tables of an evaluation for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from meta_train.evaluation.evaluation import Evaluation
+
+_LOSSES = {"mean_loss": "mean", "final_valid_loss": "valid"}
+
+
+def losses(evaluation: Evaluation) -> Table:
+    """Every optimizer on every workload; the lowest mean loss of each is bold."""
+    summary = evaluation.summary
+    title = f"training over {summary['num_steps']} inner steps, {summary['num_seeds']} seeds"
+    table = Table("task", "optimizer", title=title, title_justify="left")
+    for column in ("mean loss", "final", "valid", "accuracy", "speed-up", "in time", "µs/step"):
+        table.add_column(column, justify="right")
+    for setting, task in zip(evaluation.settings, summary["tasks"], strict=True):
+        told_wrong = task["declared_num_steps"] != task["num_steps"]
+        # Baselines are told nothing else than on the task itself.
+        names = evaluation.learned if told_wrong else [x["name"] for x in summary["optimizers"]]
+        rows = [evaluation.measures[setting.label, setting.axis, name] for name in names]
+        finite = [x["mean_loss"] for x in rows if x["mean_loss"] is not None]
+        for row in rows:
+            cells = (
+                _mean(row),
+                _cell(row["final_loss"]),
+                _cell(row["final_valid_loss"]),
+                _cell(row["final_valid_accuracy"], ".3f"),
+                _cell(row["speedup"], ".2f"),
+                _cell(row["speedup_seconds"], ".2f"),
+                _cell(row["microseconds_per_step"], ".0f"),
+            )
+            style = "bold" if finite and row["mean_loss"] == min(finite) else None
+            table.add_row(setting.title, row["optimizer"], *cells, style=style)
+        table.add_section()
+    return table
+
+
+def aggregate(evaluation: Evaluation) -> Table:
+    """All held-out tasks together, and what an update costs."""
+    summary = evaluation.summary
+    reference = " or ".join(summary["reference"])
+    title = f"loss ratio to the best of {reference}, interquartile mean over the held-out tasks"
+    table = Table("optimizer", title=title, title_justify="left")
+    columns = ("ratio", "95 % interval", "wins", "diverged", "of all runs")
+    columns += ("ns per parameter", "bytes")
+    for column in columns:
+        table.add_column(column, justify="right")
+    costs = {entry["optimizer"]: entry for entry in summary["costs"]}
+    for row in summary["aggregate"]:
+        cost = costs[row["optimizer"]]
+        diverged = row["divergence_rate"]
+        table.add_row(
+            row["optimizer"],
+            _cell(row["iqm"], ".3f"),
+            f"{_cell(row['iqm_low'], '.3f')} to {_cell(row['iqm_high'], '.3f')}",
+            f"{row['wins']} of {row['tasks']}",
+            "" if diverged is None else f"{100 * diverged:.0f} %",
+            f"{row['diverged_runs']} of {row['runs']}",
+            _cell(cost["ns_per_parameter"], ".1f"),
+            _cell(cost["bytes_per_parameter"], ".1f"),
+        )
+    return table
+
+
+def comparisons(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows of ``meta_train.evaluation.comparisons``."""
+    title = (
+        "held-out tasks together: interquartile mean of loss ratios; accuracy, higher by so many "
+        "points, in the mean and at the lowest; ratio of the time of a step"
+    )
+    table = Table("optimizer", "to", "loss", title=title, title_justify="left")
+    for column in ("ratio", "95 % interval", "better", "worst", "accuracy", "lowest", "time"):
+        table.add_column(column, justify="right", overflow="fold")
+    for row in rows:
+        accuracy, lowest = (
+            _cell(None if row[x] is None else 100 * row[x], "+.1f")
+            for x in ("accuracy_difference", "lowest_accuracy_difference")
+        )
+        worst = f" {row['worst_task']}" if row["worst_task"] else ""
+        table.add_row(
+            f"{row['optimizer']}, {row['axis']}" if row["axis"] else row["optimizer"],
+            row["to"],
+            _LOSSES[row["measure"]],
+            _cell(row["iqm"], ".3f"),
+            f"{_cell(row['iqm_low'], '.3f')} to {_cell(row['iqm_high'], '.3f')}",
+            f"{row['better']} of {row['tasks']}",
+            _cell(row["worst"], ".2f") + worst,
+            accuracy,
+            lowest,
+            _cell(row["seconds_ratio"], ".2f"),
+        )
+    return table
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    error = row["std_error"]
+    return _cell(row["mean_loss"]) + (f" ± {error:.1g}" if error is not None else "")
+
+
+def _cell(value: float | None, form: str = ".4g") -> str:
+    return "-" if value is None else format(value, form)
