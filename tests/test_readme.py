@@ -8,10 +8,11 @@ import jax
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = r"```python\n(.*?)```"
 
 
 def test_python_blocks_run(tmp_path, monkeypatch, capsys):
-    use, options, meta_train = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    use, options, meta_train, _ = re.findall(PYTHON, README, flags=re.DOTALL)
     for number, smaller in (
         ("range(500)", "range(2)"),
         ("truncation_length=20", "truncation_length=2"),
@@ -27,6 +28,11 @@ def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     loss, *meta_steps = capsys.readouterr().out.splitlines()
     assert float(loss) < 0.05
     assert len(meta_steps) == 2
+
+
+def test_the_evaluation_is_that_of_the_example():
+    *_, evaluation = re.findall(PYTHON, README, flags=re.DOTALL)
+    assert (ROOT / "examples" / "evaluate.py").read_text(encoding="utf-8").endswith(evaluation)
 
 
 def test_tables_name_every_registry_entry():

@@ -17,7 +17,7 @@ from launch.evaluate.optimizers import load_bundles, make_baselines
 from launch.evaluate.progress import EvaluationProgress
 from launch.evaluate.suite import make_suite
 from meta_train import evaluation
-from meta_train.evaluation import Evaluation, Optimizer, Plan, Store, Workload, tables
+from meta_train.evaluation import Evaluation, Optimizer, Plan, Store, Workload
 from meta_train.evaluation.evaluation import RESULTS, SUMMARY
 from meta_train.evaluation.judge import CRITERIA, Judged
 from meta_train.evaluation.measures import measure
@@ -139,10 +139,10 @@ def show(found: Evaluation) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    console.print(tables.losses(found))
-    console.print(tables.aggregate(found))
+    console.print(found.table())
+    console.print(found.aggregate())
     if found.rows("comparisons"):
-        console.print(tables.comparisons(found.rows("comparisons")))
+        console.print(found.comparisons())
     for name in found.learned:
         print(found.verdict(name))
 

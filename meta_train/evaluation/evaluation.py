@@ -167,6 +167,24 @@ class Evaluation:
         rows = {x: self.measures.get((x.label, x.axis, optimizer), {}) for x in self.settings}
         return Verdict(optimizer, duels, {x: _speed(row) for x, row in rows.items()})
 
+    def table(self) -> Any:
+        """Every optimizer on every workload, a table that ``rich.print`` shows."""
+        from meta_train.evaluation import tables  # imports this module
+
+        return tables.losses(self)
+
+    def aggregate(self) -> Any:
+        """Likewise all held-out tasks together, by ratios to the reference, and costs."""
+        from meta_train.evaluation import tables
+
+        return tables.aggregate(self)
+
+    def comparisons(self) -> Any:
+        """Likewise each learned optimizer against each other one, over all held-out tasks."""
+        from meta_train.evaluation import tables
+
+        return tables.comparisons(self.rows("comparisons"))
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write results.csv and then, as the sign that all is there, summary.json.
 

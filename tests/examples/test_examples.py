@@ -57,6 +57,14 @@ def test_jax_example_with_a_folder(name, tmp_path, monkeypatch, capsys):
     assert_learns(capsys.readouterr().out)
 
 
+def test_evaluation_example(capsys):
+    run_example("evaluate")
+    digits, wine, iris = capsys.readouterr().out.splitlines()
+    assert re.match(r"digits_mlp: general \S+, \S+ % below the \S+ of adam; ", digits)
+    assert wine.startswith("wine_mlp: general ")
+    assert iris.startswith("iris_mlp: general ")
+
+
 @pytest.mark.parametrize("is_shipped", [True, False])
 def test_torch_example_without_jax(is_shipped, tmp_path):
     if importlib.util.find_spec("torch") is None:
