@@ -19,6 +19,18 @@ BUNDLE = "bundle"
 """Where a run keeps its bundle, in its work folder."""
 _PRIVATE = ("data_dir",)
 """Fields of the config that are about a machine, and left out of the card."""
+_COMPARED = (
+    "to",
+    "measure",
+    "iqm",
+    "iqm_low",
+    "iqm_high",
+    "better",
+    "tasks",
+    "worst",
+    "worst_task",
+)
+"""What a card tells of a comparison over all held-out tasks."""
 
 
 def locate(given: str) -> Path:
@@ -157,26 +169,42 @@ class Evaluated(NamedTuple):
     """What is said of all settings together, as further entries of the card."""
 
 
-def evaluated(found: Evaluation) -> Evaluated:
+def evaluated(found: Evaluation, theta_sha256: str | None = None) -> Evaluated:
     """What a card takes from an evaluation.
 
+    Args:
+        found: the evaluation.
+        theta_sha256: of the optimizer that the card is about; None where just one is learned.
+
     Raises:
-        ValueError: it is not of exactly one learned optimizer.
+        ValueError: it is of several learned optimizers, and none of them is named.
     """
-    if len(found.learned) != 1:
-        raise ValueError(f"it is of {len(found.learned)} learned optimizers; evaluate one alone")
-    (learned,), rows, summary = found.learned, [], found.summary
-    for setting, duel in found.verdict(learned).duels.items():
-        own = found.measures[setting.label, setting.axis, learned]
+    summary = found.summary
+    thetas = {x["name"]: x["theta_sha256"] for x in summary["optimizers"] if x["kind"] == "learned"}
+    chosen = [name for name, theta in thetas.items() if theta == theta_sha256] or list(thetas)
+    if len(chosen) != 1:
+        raise ValueError(
+            f"it is of {len(thetas)} learned optimizers, and none is the exported one; evaluate it"
+        )
+    (learned,), rows = chosen, []
+    measures = {(x["task"], x["axis"], x["optimizer"]): x for x in summary["measures"]}
+    settings = found.settings[: len(summary["tasks"])]
+    for setting, duel in zip(settings, found.verdict(learned).of(settings), strict=True):
+        own = measures[setting.label, setting.axis, learned]
         decided = {"optimizer": LEARNED, "outcome": duel.outcome}
         rows.append(_evaluated_row(own, setting.held_out) | decided)
         if duel.best is not None:
-            best = found.measures[setting.label, setting.axis, duel.best.optimizer]
+            best = measures[setting.label, setting.axis, duel.best.optimizer]
             rows.append(_evaluated_row(best, setting.held_out))
-    (theta,) = (x["theta_sha256"] for x in summary["optimizers"] if x["name"] == learned)
-    setup = {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]}
-    more = {"evaluation_setup": setup, "all_settings": summary["aggregate"]}
-    return Evaluated(theta, rows, more)
+    more = {
+        "evaluation_setup": {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]},
+        "all_held_out_tasks": [
+            {name: row[name] for name in _COMPARED}
+            for row in summary["comparisons"]
+            if row["optimizer"] == learned
+        ],
+    }
+    return Evaluated(thetas[learned], rows, more)
 
 
 def _evaluated_row(measure: Mapping[str, Any], held_out: bool) -> dict[str, Any]:

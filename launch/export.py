@@ -23,6 +23,7 @@ from launch.meta_optimizer import make_meta_optimizer
 from lopt import bundle_config, bundle_files
 from lopt.bundle import check_target
 from meta_train.evaluation import Evaluation, Row
+from meta_train.evaluation.comparisons import merge
 from meta_train.evaluation.evaluation import SUMMARY
 from meta_train.groups import averaged
 
@@ -37,7 +38,9 @@ written again, with what the flags change in its card.
 
   --step=N          the checkpoint after meta-step N (`lopt inspect WORKDIR` lists them); by
                     default the newest whole one, or with --evaluation the one that was evaluated
-  --evaluation=DIR  folder of `lopt evaluate` for this optimizer alone; its results go into the card
+  --evaluation=DIR  folder of `lopt evaluate` with this optimizer; its results go into the card. It
+                    may be several folders, DIR,DIR; others that were judged beside a bundle stand
+                    in the card as what it is compared with
   --title, --description   first lines of the card
   --command         a line of the card: the command that makes this optimizer again
   --license         of the weights, an SPDX expression such as Apache-2.0 (default) or CC-BY-4.0
@@ -67,8 +70,9 @@ def run(arguments: Sequence[str]) -> int:
     """Export an optimizer; returns the exit status."""
     values = flags.FlagValues()
     flags.DEFINE_integer("step", None, "Meta-step of the checkpoint.", flag_values=values)
-    for name in ("evaluation", *_GIVEN):
+    for name in _GIVEN:
         flags.DEFINE_string(name, None, "See HELP.", flag_values=values)
+    flags.DEFINE_list("evaluation", [], "Folders of evaluations.", flag_values=values)
     flags.DEFINE_list("reset", [], "Parts of theta.", flag_values=values)
     words = options.parse(arguments, values, positional=("WORKDIR", "OUT"))
     if len(words) < 2:
@@ -78,6 +82,7 @@ def run(arguments: Sequence[str]) -> int:
         )
     folder, out = bundles.locate(words[0]), Path(words[1]).expanduser()
     given = {name: str(values[name].value) for name in _GIVEN if values[name].present}
+    evaluation = [str(folder) for folder in values["evaluation"].value or ()]
     if "license" in given:
         given["license"] = _spdx(given["license"])
     try:
@@ -85,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
         if (folder / bundle_files.WEIGHTS).exists():
             if values["step"].present:
                 raise errors.UserError(f"{folder} is a bundle: it has no checkpoints, so no --step")
-            if values["reset"].value and values["evaluation"].present:
+            if values["reset"].value and evaluation:
                 raise errors.UserError(
                     "--reset makes another optimizer than --evaluation judged; evaluate OUT, then "
                     "export it with --evaluation"
@@ -93,11 +98,11 @@ def run(arguments: Sequence[str]) -> int:
             if values["reset"].value:
                 reset(folder, out, values["reset"].value, given)
             else:
-                rewrite(folder, out, values["evaluation"].value, given)
+                rewrite(folder, out, evaluation, given)
         elif values["reset"].value:
             raise errors.UserError(f"--reset is for bundles; {folder}/bundle is one after the run")
         else:
-            export(folder, out, values["step"].value, values["evaluation"].value, given)
+            export(folder, out, values["step"].value, evaluation, given)
     except ValueError as error:
         raise errors.UserError(str(error)) from error
     except OSError as error:
@@ -108,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def export(
-    folder: Path, out: Path, step: int | None, evaluation: str | None, given: Mapping[str, Any]
+    folder: Path, out: Path, step: int | None, evaluation: Sequence[str], given: Mapping[str, Any]
 ) -> None:
     """Write the bundle of a run.
 
@@ -117,7 +122,7 @@ def export(
         out: folder to write.
         step: meta-step of the checkpoint; None takes the newest whole one, or the one that was
             evaluated.
-        evaluation: folder of an evaluation of this optimizer.
+        evaluation: folders of evaluations of this optimizer; may be none.
         given: title, description, command and license, where they are to be others.
 
     Raises:
@@ -127,12 +132,12 @@ def export(
     """
     # The run may still hold the accelerators, and theta is small.
     jax.config.update("jax_platforms", "cpu")
-    if evaluation is None:
+    if evaluation:
+        theta_sha256, rows, more = _evaluation(evaluation)
+        source = find(folder, step, theta_sha256)
+    else:
         source, more = find(folder, step), {}
         rows = _comparison(folder, source)
-    else:
-        theta_sha256, rows, more = _evaluation(Path(evaluation).expanduser())
-        source = find(folder, step, theta_sha256)
     horizon = meta_train.make_horizon(plain(source.config.estimator.horizon)).max
     metadata, meta_step = source.metadata, source.meta_step
     card = bundles.make_card(metadata, horizon, meta_step, source.valid_loss, rows)
@@ -142,7 +147,7 @@ def export(
     _point_to_best(folder, source)
 
 
-def rewrite(folder: Path, out: Path, evaluation: str | None, given: Mapping[str, Any]) -> None:
+def rewrite(folder: Path, out: Path, evaluation: Sequence[str], given: Mapping[str, Any]) -> None:
     """Write a bundle again, with another card.
 
     Args:
@@ -152,9 +157,10 @@ def rewrite(folder: Path, out: Path, evaluation: str | None, given: Mapping[str,
         given: see ``export``.
     """
     optimizer, theta, card = lopt.load_bundle(folder)
-    if evaluation is not None:
-        theta_sha256, rows, more = _evaluation(Path(evaluation).expanduser())
-        if theta_sha256 != bundle_config.theta_sha256(jax.tree.leaves(theta)):
+    if evaluation:
+        own = bundle_config.theta_sha256(jax.tree.leaves(theta))
+        theta_sha256, rows, more = _evaluation(evaluation, own)
+        if theta_sha256 != own:
             raise errors.UserError(
                 f"--evaluation is of another theta (SHA-256 {theta_sha256}) than {folder} holds; "
                 "evaluate what is to be exported"
@@ -292,23 +298,29 @@ def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:
         return bundles.compared(rows, held_out)
 
 
-def _evaluation(folder: Path) -> bundles.Evaluated:
-    """What an evaluation says."""
-    file = folder / SUMMARY
-    if not file.is_file():
-        raise errors.UserError(f"--evaluation={folder} holds no {SUMMARY} of `lopt evaluate`")
-    with _damaged(file):
-        return bundles.evaluated(Evaluation.load(folder))
+def _evaluation(folders: Sequence[str], theta_sha256: str | None = None) -> bundles.Evaluated:
+    """What evaluations say; where there are several, about the theta that is named."""
+    files = [Path(folder).expanduser() / SUMMARY for folder in folders]
+    for file in files:
+        if not file.is_file():
+            raise errors.UserError(
+                f"--evaluation={file.parent} holds no {SUMMARY} of `lopt evaluate`"
+            )
+    with _damaged(*files):
+        found = [Evaluation.load(file.parent) for file in files]
+        whole = found[0] if len(found) == 1 else Evaluation(merge([x.summary for x in found]))
+        return bundles.evaluated(whole, theta_sha256)
 
 
 @contextlib.contextmanager
-def _damaged(file: Path) -> Iterator[None]:
-    """Say so where a file that another command has written does not hold what it should."""
+def _damaged(*files: Path) -> Iterator[None]:
+    """Say so where files that another command has written do not hold what they should."""
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise errors.UserError(
-            f"{file} is damaged or of another version ({type(error).__name__}: {error})"
+            f"{' or '.join(map(str, files))} is damaged or of another version "
+            f"({type(error).__name__}: {error})"
         ) from error
 
 

@@ -75,6 +75,40 @@ def compare(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def merge(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A summary of all tasks together, with its comparisons.
+
+    Raises:
+        ValueError: a task in two of them, other numbers of seeds, or a summary of before there were
+            comparisons.
+    """
+    if any("comparisons" not in x for x in summaries):
+        raise ValueError("an evaluation is of an older version of lopt; evaluate again")
+    if len({x["num_seeds"] for x in summaries}) > 1:
+        raise ValueError("the evaluations have different numbers of seeds")
+    labels = [x["label"] for one in summaries for x in one["tasks"] if not x["axis"]]
+    if twice := {x for x in labels if labels.count(x) > 1}:
+        raise ValueError(f"task {min(twice)} is in two of the evaluations")
+    first, *others = summaries
+    shared = [x for x in first["optimizers"] if all(_has(one, x) for one in others)]
+    names = {x["name"] for x in shared}
+    merged = {
+        "num_steps": min(x["num_steps"] for x in summaries),
+        "num_seeds": first["num_seeds"],
+        "tasks": [x for one in summaries for x in one["tasks"]],
+        "measures": [x for one in summaries for x in one["measures"] if x["optimizer"] in names],
+        "optimizers": shared,
+        "reference": [x for x in first["reference"] if x in names],
+    }
+    return merged | {"comparisons": compare(merged)}
+
+
+def _has(summary: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether it has the same optimizer: the same theta, or the same words about a baseline."""
+    fields = ("name", "kind", "description", "theta_sha256")
+    return any(all(x.get(y) == entry.get(y) for y in fields) for x in summary["optimizers"])
+
+
 def _pair(
     rows: Mapping[Any, Row], label: str, own: str, others: Sequence[str], measure: str
 ) -> _Pair:

@@ -237,7 +237,7 @@ def _speed(row: Mapping[str, Any]) -> str:
     words, goal = "", f"the final loss of {row.get('target_optimizer')}"
     if row.get("target") is not None and row.get("steps_to_target") is None:
         words = f"; never at {goal}"
-    elif row.get("speedup") is not None:
+    elif row.get("speedup") is not None and row.get("speedup_seconds") is not None:
         words = f"; at {goal} {row['speedup']:.2f} x as fast in steps"
         words += f", {row['speedup_seconds']:.2f} x in time"
     if row.get("diverged"):

@@ -281,7 +281,21 @@ def summary():
             {"label": "b", "axis": "width x4", "held_out": True},
         ],
         "measures": measures,
-        "aggregate": [{"optimizer": "mine", "iqm": 0.9, "wins": 1}],
+        "comparisons": [
+            {
+                "optimizer": "mine",
+                "to": "adam",
+                "measure": "mean_loss",
+                "iqm": 0.9,
+                "iqm_low": 0.8,
+                "iqm_high": 1.1,
+                "better": 1,
+                "tasks": 1,
+                "worst": 1.0,
+                "worst_task": "b",
+            },
+            {"optimizer": "other", "to": "mine", "measure": "mean_loss"},
+        ],
     }
 
 
@@ -300,7 +314,7 @@ def test_evaluation(finished, tmp_path):
     readme = (tmp_path / "out" / "README.md").read_text()
     assert "In 1 of 2 settings the best baseline has the lower mean loss: b (width x4)." in readme
     assert "Some of its trainings diverged in b (width x4)." in readme
-    assert "0.9" in readme[readme.index("## All settings") :]
+    assert "| adam | mean_loss | 0.9 |" in readme[readme.index("## All held out tasks") :]
 
 
 @pytest.mark.parametrize("words", [("--step=2",), ()])

@@ -94,4 +94,39 @@ def test_export_with_an_evaluation(tmp_path, user_error):
     assert cli.main(list(words)) == 0
     card = lopt.load_bundle(tmp_path / "out").card
     assert [row["task"] for row in card["evaluation"]] == ["a", "a", "b", "b"]
-    assert card["all_settings"] == content["aggregate"]
+    (row,) = card["all_held_out_tasks"]
+    assert (row["to"], row["iqm"]) == ("adam", 0.9)
+
+
+def test_export_with_several_evaluations(tmp_path, user_error):
+    """Of several optimizers the exported one is told of; tasks are those of all folders."""
+    theta = lopt.load_bundle("general").theta
+    own, other = {"name": "mine", "kind": "learned"}, {"name": "first", "kind": "learned"}
+    own["theta_sha256"] = bundle_config.theta_sha256(jax.tree.leaves(theta))
+    other["theta_sha256"] = "0"
+    for folder, task in (("small", "a"), ("large", "b")):
+        rows = [
+            {"task": task, "axis": "", "optimizer": name, "mean_loss": loss, "std_error": 0.01,
+             "final_loss": loss, "final_valid_loss": loss, "final_valid_accuracy": None,
+             "speedup": None, "diverged": 0.0, "microseconds_per_step": 1.0,
+             "by_seed": {"mean_loss": [loss] * 2, "final_valid_loss": [loss] * 2}}
+            for name, loss in (("mine", 1.0), ("first", 2.0), ("adam", 4.0))
+        ]  # fmt: skip
+        content = {
+            "kind": "lopt-evaluation", "format_version": 1, "num_steps": 10, "num_seeds": 2,
+            "reference": ["adam"], "optimizers": [own, other, {"name": "adam", "kind": "baseline"}],
+            "tasks": [{"label": task, "axis": "", "set": "held_out", "num_steps": 10, "fields": {},
+                       "declared_num_steps": 10}],
+            "measures": rows, "comparisons": [],
+        }  # fmt: skip
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "summary.json").write_text(json.dumps(content))
+    both = f"--evaluation={tmp_path / 'small'},{tmp_path / 'large'}"
+    assert cli.main(["export", "general", str(tmp_path / "out"), both]) == 0
+    card = lopt.load_bundle(tmp_path / "out").card
+    assert [row["task"] for row in card["evaluation"]] == ["a", "a", "b", "b"]
+    found = {(x["to"], x["measure"]): x for x in card["all_held_out_tasks"]}
+    assert found["first", "mean_loss"]["iqm"] == pytest.approx(0.5)
+    assert (found["adam", "mean_loss"]["iqm"], found["adam", "mean_loss"]["tasks"]) == (0.25, 2)
+    line = user_error("export", "general_seed1", tmp_path / "new", both)
+    assert "it is of 2 learned optimizers, and none is the exported one" in line

@@ -4,9 +4,8 @@ import copy
 
 import pytest
 
-from launch.errors import UserError
 from launch.evaluate import together
-from meta_train.evaluation.comparisons import ITSELF, compare
+from meta_train.evaluation.comparisons import ITSELF, compare, merge
 
 SEEDS = 2
 
@@ -36,6 +35,7 @@ def summary_of(tasks, measures):
             for x in names
         ],
         "reference": ["adam", "adamw"],
+        "num_steps": 100,
         "num_seeds": SEEDS,
         "comparisons": [],
     }
@@ -120,15 +120,15 @@ def test_evaluations_are_merged():
     for entry in other["measures"]:
         entry["task"] += "_large"
     other["optimizers"] = other["optimizers"][:2]
-    merged = together.merge([TWO, other])
+    merged = merge([TWO, other])
     assert {(x["to"], x["tasks"]) for x in compare(merged)} == {("adam", 4)}
 
 
 def test_what_cannot_be_merged(capsys, tmp_path):
-    with pytest.raises(UserError, match="task a is in two of the evaluations"):
-        together.merge([TWO, TWO])
-    with pytest.raises(UserError, match="different numbers of seeds"):
-        together.merge([TWO, {**TWO, "num_seeds": 3}])
+    with pytest.raises(ValueError, match="task a is in two of the evaluations"):
+        merge([TWO, TWO])
+    with pytest.raises(ValueError, match="different numbers of seeds"):
+        merge([TWO, {**TWO, "num_seeds": 3}])
     assert together.main([]) == 2
     assert together.main([str(tmp_path)]) == 2
     assert "cannot be read" in capsys.readouterr().err
