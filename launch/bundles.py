@@ -1,7 +1,7 @@
 """Finding bundles, and saving them with a card: where an optimizer comes from, how it fared."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 import lopt
-from launch import comparison, configuration, errors
+from launch import configuration, errors
 from launch.workdir import write_json
 from lopt import shipped
 from lopt.card_limits import LEARNED
-from meta_train.evaluation import Evaluation, Row
+from meta_train.evaluation import Evaluation
 
 BUNDLE = "bundle"
 """Where a run keeps its bundle, in its work folder."""
@@ -96,7 +96,6 @@ def make_card(
     horizon: int,
     meta_step: int,
     valid_loss: float | None,
-    evaluation: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Where the optimizer comes from and how it fared, as plain data.
 
@@ -106,7 +105,6 @@ def make_card(
         horizon: the longest episode, in inner steps.
         meta_step: meta-steps behind this theta.
         valid_loss: its meta-validation, where it was measured.
-        evaluation: rows about this theta, see ``lopt.card.render``.
     """
     config = configuration.complete(metadata["config"])
     tasks, validation_tasks = (
@@ -127,7 +125,7 @@ def make_card(
             "meta_validation_loss": valid_loss,
             **_cost(metadata),
         },
-        "evaluation": list(evaluation),
+        "evaluation": [],
         "config": {
             path: value
             for path, value in configuration.flat(config).items()
@@ -137,36 +135,13 @@ def make_card(
     }
 
 
-def compared(rows: Sequence[Row], held_out: Collection[str]) -> list[dict[str, Any]]:
-    """The comparison that ends a run, as rows of a card.
-
-    Args:
-        rows: all rows, or entries of comparison.json.
-        held_out: labels of the tasks that were not trained on.
-    """
-    fields = ("task", "optimizer", "learning_rate", "mean_loss", "std_error", "final_loss")
-    outcomes = {duel.task: duel.outcome for duel in comparison.duels(rows)}
-    return [
-        {
-            **{field: getattr(row, field) for field in fields},
-            **({"outcome": outcomes[row.task]} if row.optimizer == LEARNED else {}),
-            "num_steps": len(row.curve),
-            "held_out": row.task in held_out,
-        }
-        for row in rows
-        if row.best
-    ]
-
-
 class Evaluated(NamedTuple):
     """An evaluation of one learned optimizer, for its card."""
 
     theta_sha256: str
     """Of the theta that was judged."""
-    rows: list[dict[str, Any]]
-    """This optimizer and the best baseline of every setting."""
-    more: dict[str, Any]
-    """What is said of all settings together, as further entries of the card."""
+    entries: dict[str, Any]
+    """Of the card: in ``evaluation`` this optimizer and the best baseline of every setting."""
 
 
 def evaluated(found: Evaluation, theta_sha256: str | None = None) -> Evaluated:
@@ -196,15 +171,16 @@ def evaluated(found: Evaluation, theta_sha256: str | None = None) -> Evaluated:
         if duel.best is not None:
             best = measures[setting.label, setting.axis, duel.best.optimizer]
             rows.append(_evaluated_row(best, setting.held_out))
-    more = {
+    entries = {
+        "evaluation": rows,
         "evaluation_setup": {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]},
         "all_held_out_tasks": [
             {name: row[name] for name in _COMPARED}
-            for row in summary["comparisons"]
+            for row in found.rows("comparisons")
             if row["optimizer"] == learned
         ],
     }
-    return Evaluated(thetas[learned], rows, more)
+    return Evaluated(thetas[learned], entries)
 
 
 def _evaluated_row(measure: Mapping[str, Any], held_out: bool) -> dict[str, Any]:

@@ -1,93 +1,62 @@
-"""The comparison that ends a run: as a table, a verdict per task, and a file."""
+"""The comparison that ends a run: an evaluation of its theta on a small suite."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
+import jax
 
-from launch import workdir
-from meta_train.evaluation import LEARNED, Row, verdict
-from meta_train.evaluation.verdict import Duel, Loss
+import lopt
+from launch.build import Experiment
+from launch.configuration import Config
+from launch.construct import plain
+from launch.evaluate.run import show
+from lopt.card_limits import LEARNED
+from meta_train.evaluation import Budget, Evaluation, Plan, Workload, baseline, evaluate, learned
+from meta_train.evaluation.workload import HELD_OUT, META_TRAINING
+
+_MOST_POINTS = 50
+"""Of a curve."""
+_BUDGET = Budget(num_grid=10, num_random=0)
+"""Learning rates of each baseline, on one seed that is not among those that judge."""
+_SEED = 1_000_003
+"""Added to that of the run."""
 
 
-def best_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """For each task the learned optimizer and every baseline at its best learning rate."""
-    by_task: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.best:
-            by_task.setdefault(row.task, []).append(row)
-    return by_task
+def compare(experiment: Experiment, config: Config, theta: Any) -> Evaluation:
+    """Judge theta against ``config.comparison.baselines``, on the run's tasks and held-out ones.
 
-
-def print_table(rows: Sequence[Row], num_steps: int, held_out: Mapping[str, object]) -> None:
-    """Print the best rows of every task, then one line of verdict for each.
-
-    Args:
-        rows: all rows of the comparison.
-        num_steps: inner steps of each training run.
-        held_out: tasks, by label, that were not trained on.
+    Every process of a run does it by itself, on its own devices.
     """
-    title = f"training loss over {num_steps} inner steps"
-    table = Table("task", "optimizer", title=title, title_justify="left")
-    for column in ("learning rate", "mean loss", "final loss", "validation"):
-        table.add_column(column, justify="right")
-    for task, members in best_rows(rows).items():
-        lowest = min(members, key=lambda row: row.mean_loss)
-        label = f"{task} (held out)" if task in held_out else task
-        for row in members:
-            rate = "" if row.learning_rate is None else f"{row.learning_rate:.2g}"
-            mean = f"{row.mean_loss:.4g} ± {row.std_error:.1g}"
-            style = "bold" if row is lowest else None
-            losses = (mean, f"{row.final_loss:.4g}", f"{row.final_valid_loss:.4g}")
-            table.add_row(label, row.optimizer, rate, *losses, style=style)
-            label = ""
-        table.add_section()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=112)
-    console.print(table)
-    for duel in duels(rows):
-        print(duel, flush=True)
-
-
-def duels(rows: Sequence[Row]) -> list[Duel]:
-    """Of every task the learned optimizer against the best baseline at its best learning rate."""
-    return [
-        verdict.duel(task, _loss(row), [_loss(other) for other in members if other is not row])
-        for task, members in best_rows(rows).items()
-        for row in members
-        if row.optimizer == LEARNED
+    assert experiment.optimizer is not None
+    section = plain(config.comparison.to_dict())
+    num_steps = section["num_steps"] or experiment.episodes.max
+    suite = [
+        *_workloads(experiment.tasks, plain(config.tasks.to_dict()), META_TRAINING, num_steps),
+        *_workloads(experiment.held_out, section["held_out"], HELD_OUT, num_steps),
     ]
+    names = section["baselines"]
+    plan = Plan(
+        num_seeds=section["num_seeds"],
+        num_points=max(x for x in range(1, _MOST_POINTS + 1) if num_steps % x == 0),
+        budget=_BUDGET,
+        reference=tuple(names),
+        seed=config.seed + _SEED,
+    )
+    print(f"comparing over {num_steps} inner steps, {plan.num_seeds} seeds", flush=True)
+    bundle = lopt.Bundle(experiment.optimizer, theta, {})
+    optimizers = [learned(bundle, LEARNED), *(baseline(name) for name in names)]
+    devices = jax.local_devices()[: experiment.trainer.devices.count]
+    found = evaluate(optimizers, suite, plan, devices=devices)
+    show(found)
+    return found
 
 
-def _loss(row: Row) -> Loss:
-    rate = "" if row.learning_rate is None else f" at {row.learning_rate:.2g}"
-    return Loss.of({**row._asdict(), "optimizer": row.optimizer + rate})
-
-
-def write(rows: Sequence[Row], folder: Path) -> None:
-    """Write all rows to comparison.json; curves and bands only for the best of each optimizer."""
-    entries = []
-    for row in rows:
-        entry = row._asdict()
-        entry["curve"] = _numbers(row.curve) if row.best else None
-        entry["band"] = (
-            {name: _numbers(values) for name, values in row.band._asdict().items()}
-            if row.band
-            else None
-        )
-        for field in ("mean_loss", "final_loss", "std_error", "final_valid_loss"):
-            entry[field] = _number(entry[field])
-        entries.append(entry)
-    workdir.write_json(folder / "comparison.json", entries)
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [_number(value) for value in values]
-
-
-def _number(value: float) -> float | None:
-    """Six digits; None where JSON has no such number."""
-    return float(f"{value:.6g}") if np.isfinite(value) else None
+def _workloads(
+    tasks: Mapping[str, Any], entries: Mapping[str, Any], set_: str, num_steps: int
+) -> list[Workload]:
+    found = []
+    for label, task in tasks.items():
+        fields = {k: v for k, v in entries[label].items() if k not in ("name", "weight")}
+        name = entries[label]["name"]
+        found.append(Workload(label, task, num_steps, set=set_, name=name, fields=fields))
+    return found

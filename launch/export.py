@@ -2,13 +2,11 @@
 
 import contextlib
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import flags
 from jax.sharding import SingleDeviceSharding
 
@@ -22,7 +20,7 @@ from launch.construct import plain
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import bundle_config, bundle_files
 from lopt.bundle import check_target
-from meta_train.evaluation import Evaluation, Row
+from meta_train.evaluation import Evaluation
 from meta_train.evaluation.comparisons import merge
 from meta_train.evaluation.evaluation import SUMMARY
 from meta_train.groups import averaged
@@ -50,7 +48,6 @@ written again, with what the flags change in its card.
 example: lopt export runs/digits my_optimizer --title="Digits optimizer"
 """
 
-COMPARISON = "comparison.json"
 _GIVEN = ("title", "description", "command", "license")
 """Entries of the card that have a flag."""
 
@@ -133,14 +130,14 @@ def export(
     # The run may still hold the accelerators, and theta is small.
     jax.config.update("jax_platforms", "cpu")
     if evaluation:
-        theta_sha256, rows, more = _evaluation(evaluation)
-        source = find(folder, step, theta_sha256)
+        found = _evaluation(evaluation)
+        source, more = find(folder, step, found.theta_sha256), found.entries
     else:
-        source, more = find(folder, step), {}
-        rows = _comparison(folder, source)
+        source = find(folder, step)
+        more = _compared(folder, source)
     horizon = meta_train.make_horizon(plain(source.config.estimator.horizon)).max
     metadata, meta_step = source.metadata, source.meta_step
-    card = bundles.make_card(metadata, horizon, meta_step, source.valid_loss, rows)
+    card = bundles.make_card(metadata, horizon, meta_step, source.valid_loss)
     bundles.save(out, source.optimizer, source.theta, {**card, **more, **given})
     name, wanted = source.config.optimizer.name, source.config.meta_steps
     print(f"{out}: {name} after meta-step {meta_step} of {wanted}")
@@ -159,13 +156,13 @@ def rewrite(folder: Path, out: Path, evaluation: Sequence[str], given: Mapping[s
     optimizer, theta, card = lopt.load_bundle(folder)
     if evaluation:
         own = bundle_config.theta_sha256(jax.tree.leaves(theta))
-        theta_sha256, rows, more = _evaluation(evaluation, own)
-        if theta_sha256 != own:
+        found = _evaluation(evaluation, own)
+        if found.theta_sha256 != own:
             raise errors.UserError(
-                f"--evaluation is of another theta (SHA-256 {theta_sha256}) than {folder} holds; "
-                "evaluate what is to be exported"
+                f"--evaluation is of another theta (SHA-256 {found.theta_sha256}) than {folder} "
+                "holds; evaluate what is to be exported"
             )
-        card = {**card, "evaluation": rows, **more}
+        card = {**card, **found.entries}
     lopt.save(out, optimizer, theta, card={**card, **given})
     print(f"{out}: the optimizer of {folder}")
 
@@ -282,20 +279,15 @@ def _read(store: Store, number: int) -> Source:
     return Source(number, metadata, config, optimizer, theta, step.score)
 
 
-def _comparison(folder: Path, source: Source) -> list[dict[str, Any]]:
-    """The comparison that ended the run, if it was made with this theta: that of bundle/."""
-    file = folder / COMPARISON
-    try:
-        compared = lopt.load_bundle(folder / "bundle").theta
-    except ValueError:  # the run has not ended
-        return []
-    same = jax.tree.map(np.array_equal, source.theta, compared)
-    if not file.exists() or not all(jax.tree.leaves(same)):
-        return []
-    held_out = source.config.comparison.held_out
+def _compared(folder: Path, source: Source) -> dict[str, Any]:
+    """Entries of the card from the comparison that ended the run, if it was with this theta."""
+    file = folder / workdir.COMPARISON / SUMMARY
+    if not file.exists():
+        return {}
     with _damaged(file):
-        rows = [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
-        return bundles.compared(rows, held_out)
+        found = bundles.evaluated(Evaluation.load(file.parent))
+    own = bundle_config.theta_sha256(jax.tree.leaves(source.theta))
+    return found.entries if found.theta_sha256 == own else {}
 
 
 def _evaluation(folders: Sequence[str], theta_sha256: str | None = None) -> bundles.Evaluated:

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from launch.comparison import best_rows
 from launch.report import panels, styles
-from meta_train.evaluation import Row
+from meta_train.evaluation import Evaluation
+from meta_train.evaluation.evaluation import Curve, Setting
 
 
 def plot_meta_loss(records: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -30,34 +30,42 @@ def plot_meta_loss(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_comparison(rows: Sequence[Row], held_out: Mapping[str, object], path: Path) -> None:
-    """Training loss over inner steps of every optimizer at its best learning rate, per task.
+def plot_comparison(found: Evaluation, path: Path) -> None:
+    """Training loss over inner steps of every optimizer, per task.
 
     Lines are means over seeds, bands go from the lowest seed to the highest.
 
     Args:
-        rows: rows of the comparison.
-        held_out: tasks, by label, that were not trained on.
+        found: the comparison that ended a run.
         path: PNG file to write.
     """
-    by_task = best_rows(rows)
-    columns = min(3, len(by_task))
-    lines = math.ceil(len(by_task) / columns)
-    figure = Figure(figsize=(1.5 + 4.5 * columns, 3.8 * lines), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False)
-    for axes, (task, members) in zip(grid.flat, by_task.items(), strict=False):
-        bands = {_label(row): row.band for row in members if row.band is not None}
-        panels.bands(axes, bands, styles.lines(list(bands)[:1], list(bands)[1:]))
+    columns = min(3, len(found.settings))
+    rows = math.ceil(len(found.settings) / columns)
+    figure = Figure(figsize=(1.5 + 4.5 * columns, 3.8 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    lines = styles.lines(found.learned, found.baselines)
+    for axes, setting in zip(grid.flat, found.settings, strict=False):
+        curves = {
+            name: found.curves["train_loss"][setting.label, setting.axis, name]
+            for name in found.optimizers
+        }
+        bands = {name: _band(curve) for name, curve in curves.items()}
+        panels.bands(axes, bands, lines)
         panels.scale_losses(axes, [band.mean for band in bands.values()])
-        axes.set_title(f"{task} (held out)" if task in held_out else task, fontsize=10)
+        axes.set_title(setting.title, fontsize=10)
         axes.set_xlabel("inner step")
         axes.set_ylabel("training loss")
-        _finish(axes)
-    for axes in grid.flat[len(by_task) :]:
+        _finish(axes, [_label(found, setting, name) for name in found.optimizers])
+    for axes in grid.flat[len(found.settings) :]:
         axes.set_axis_off()
     note = "Lines: means over seeds. Bands: from the lowest seed to the highest."
     figure.supxlabel(note, fontsize=8, color="#555555")
     _save(figure, path)
+
+
+def _band(curve: Curve) -> panels.Band:
+    values = curve.values
+    return panels.Band(curve.steps, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
 def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -66,16 +74,20 @@ def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray
     return np.asarray(steps, np.int64), np.asarray(losses, np.float64)
 
 
-def _label(row: Row) -> str:
-    if row.learning_rate is None:
-        return f"{row.optimizer}: mean {row.mean_loss:.3g}"
-    return f"{row.optimizer}, rate {row.learning_rate:.2g}: mean {row.mean_loss:.3g}"
+def _label(found: Evaluation, setting: Setting, name: str) -> str:
+    mean = found.value(setting, name, "mean_loss")
+    words = name if mean is None else f"{name}: mean {mean:.3g}"
+    for row in found.rows("tuned"):
+        if (row["task"], row["axis"], row["optimizer"]) == (setting.label, setting.axis, name):
+            words += f", rate {row['hyperparameters']['learning_rate']:.2g}"
+    return words
 
 
-def _finish(axes: Any) -> None:
+def _finish(axes: Any, labels: Sequence[str] | None = None) -> None:
     axes.grid(visible=True, color="#E5E5E5", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(handles, labels or names, fontsize=8, frameon=False)
 
 
 def _save(figure: Figure, path: Path) -> None:

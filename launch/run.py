@@ -30,7 +30,6 @@ from launch.signals import StopRequests
 from launch.validation import Validator
 from launch.writer import EventWriter, MetricWriter
 from meta_train import MetaTrainer
-from meta_train.evaluation import Row
 from meta_train.groups import averaged
 
 
@@ -151,7 +150,7 @@ def _run(
         return Interrupted(done)
     try:
         theta = jax.device_get(averaged(state.meta_opt_state, state.theta))
-        _finish(experiment, checkpoints.metadata(done), folder, theta, validator, keys.comparison)
+        _finish(experiment, checkpoints.metadata(done), folder, theta, validator)
         workdir.write_json(folder / workdir.FINISHED, {"meta_steps": config.meta_steps})
     except OSError as error:
         raise errors.RunFailed(
@@ -178,11 +177,6 @@ class _Keys:
         So that the meta-validation of the first theta is exactly one unit.
         """
         return jax.random.fold_in(self.training, 1_000_001)
-
-    @property
-    def comparison(self) -> jax.Array:
-        """Of the comparison that ends a run."""
-        return jax.random.fold_in(self.training, 1_000_002)
 
 
 def _show_start(config: Config, folder: Path, theta: Any, writer: MetricWriter) -> None:
@@ -211,10 +205,9 @@ def _finish(
     folder: Path,
     theta: Any,
     validator: Validator,
-    key: jax.Array,
 ) -> None:
     """Plot, compare, and save the best theta and the last."""
-    from launch import bundles, plots
+    from launch import bundles, comparison, plots
 
     plots.plot_meta_loss(records.read(folder), folder / "meta_loss.png")
     config = configuration.complete(metadata["config"])
@@ -222,38 +215,14 @@ def _finish(
     if validator.best_meta_step is not None:
         best, meta_step = validator.best_theta, validator.best_meta_step
         loss = validator.best_loss
-    rows = _compare(experiment, config, folder, best, key)
-    evaluation = bundles.compared(rows, experiment.held_out)
+    more = {}
+    if experiment.optimizer is not None and config.comparison.num_seeds:
+        found = comparison.compare(experiment, config, best)
+        found.save(folder / workdir.COMPARISON)
+        plots.plot_comparison(found, folder / "comparison.png")
+        more = bundles.evaluated(found).entries
     horizon = experiment.episodes.max
-    card = bundles.make_card(metadata, horizon, meta_step, loss, evaluation)
-    bundles.save(folder / "bundle", experiment.optimizer, best, card)
+    card = bundles.make_card(metadata, horizon, meta_step, loss)
+    bundles.save(folder / "bundle", experiment.optimizer, best, {**card, **more})
     card = bundles.make_card(metadata, horizon, config.meta_steps, None)
     bundles.save(folder / "bundle_last", experiment.optimizer, theta, card)
-
-
-def _compare(
-    experiment: Experiment, config: Config, folder: Path, theta: Any, key: jax.Array
-) -> list[Row]:
-    from launch import comparison, plots
-    from meta_train import evaluation
-
-    if experiment.optimizer is None or not config.comparison.num_seeds:
-        return []
-    num_steps = config.comparison.num_steps or experiment.episodes.max
-    print(
-        f"comparing over {num_steps} inner steps, {config.comparison.num_seeds} seeds", flush=True
-    )
-    rows = evaluation.compare(
-        experiment.optimizer,
-        theta,
-        {**experiment.tasks, **experiment.held_out},
-        num_steps,
-        num_seeds=config.comparison.num_seeds,
-        baselines=config.comparison.baselines,
-        key=key,
-        devices=experiment.trainer.devices,
-    )
-    comparison.print_table(rows, num_steps, experiment.held_out)
-    comparison.write(rows, folder)
-    plots.plot_comparison(rows, experiment.held_out, folder / "comparison.png")
-    return rows

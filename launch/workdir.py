@@ -18,6 +18,8 @@ CONFIG = "config.json"
 EVENTS = "events"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
+COMPARISON = "comparison"
+"""Folder of the evaluation that ends a run."""
 FINISHED = "finished.json"
 """Written last; holds the number of meta-steps after which the run was finished."""
 

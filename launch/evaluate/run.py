@@ -1,7 +1,7 @@
 """One evaluation from its config and bundles to the folder with everything that came of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
                     progress=lambda judged, seconds: progress.show(_describe(judged, seconds)),
                 )
             found.save(folder)
-            show(found)
+            more = [found.comparisons()] if found.rows("comparisons") else []
+            show(found, [found.aggregate(), *more])
             seconds = found.summary["environment"]["seconds"]
             print(
                 f"done in {seconds:.0f} s: {folder}; a page of it: lopt report {folder}", flush=True
@@ -134,17 +135,15 @@ def write_config(folder: Path, config: Config) -> None:
     write_atomically(folder / workdir.CONFIG, content.encode())
 
 
-def show(found: Evaluation) -> None:
-    """Print the tables, and one line for every learned optimizer on every workload."""
+def show(found: Evaluation, whole: Iterable[Any] = ()) -> None:
+    """Print the table, others, and one line for every learned optimizer on every workload."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    console.print(found.table())
-    console.print(found.aggregate())
-    if found.rows("comparisons"):
-        console.print(found.comparisons())
+    for table in (found.table(), *whole):
+        console.print(table)
     for name in found.learned:
-        print(found.verdict(name))
+        print(found.verdict(name), flush=True)
 
 
 def _check_reference(fields: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from scipy.special import stdtrit
 
 from launch.report import panels, tables
-from launch.report.panels import Panel
+from launch.report.panels import Band, Panel
 from launch.report.styles import BLUE, GREY, VERMILLION, Line
-from meta_train.evaluation import Band, Evaluation, verdict
+from meta_train.evaluation import Evaluation, verdict
 from meta_train.evaluation.evaluation import Setting
 from meta_train.evaluation.verdict import Duel
 

@@ -14,7 +14,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from launch.report import svg
 from launch.report.blocks import blocks
 from launch.report.styles import BLUE, VERMILLION, Line
-from meta_train.evaluation import Band
 
 WIDTH, HEIGHT = 4.0, 2.7
 """Inches; a figure fills a phone's width, and a third of a desk screen's, at a like type size."""
@@ -24,6 +23,15 @@ _META_LOSSES = 40
 """Most points of the meta-loss; each averages over many of its particles' clocks."""
 _LEAST_LOG_SPAN = 3.0
 """Losses that span less are drawn on a linear axis."""
+
+
+class Band(NamedTuple):
+    """A curve with its spread over seeds; not finite where a seed's loss is not."""
+
+    steps: np.ndarray
+    mean: Float[np.ndarray, " points"]
+    low: Float[np.ndarray, " points"]
+    high: Float[np.ndarray, " points"]
 
 
 class Panel(NamedTuple):

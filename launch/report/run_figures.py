@@ -1,7 +1,5 @@
 """Figures of a meta-training run."""
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
 from launch.report import panels
@@ -9,7 +7,6 @@ from launch.report.blocks import blocks
 from launch.report.panels import Panel
 from launch.report.run_folder import Run
 from launch.report.styles import BLUE, GREEN, ORANGE, VERMILLION, Line
-from meta_train.evaluation import Row
 
 _WIDE = (5.0, 3.2)
 
@@ -38,25 +35,6 @@ def diagnostics(run: Run) -> list[Panel]:
     )
     made = [*(_series_panel(run, *entry) for entry in wanted), _bad_panel(run)]
     return [panel for panel in made if panel is not None]
-
-
-def comparison(tasks: Mapping[str, Sequence[Row]], lines: Mapping[str, Line]) -> list[Panel]:
-    """Training loss over inner steps, per task, of every optimizer at its best learning rate.
-
-    The band of each is the range of its seeds.
-    """
-    made = []
-    for i, (title, entries) in enumerate(tasks.items()):
-        bands = {entry.optimizer: entry.band for entry in entries if entry.band is not None}
-        if not bands:
-            continue
-        figure, axes = panels.new(title, "inner step", "training loss")
-        panels.bands(axes, bands, lines)
-        panels.scale_losses(axes, [band.mean for band in bands.values()])
-        names = ", ".join(bands)
-        label = f"Training loss over inner steps on {title}: {names}"
-        made.append(panels.finish(figure, f"comparison-{i}", label))
-    return made
 
 
 def _series_panel(

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from launch import workdir
-from meta_train.evaluation import Band, Row
+from meta_train.evaluation import Evaluation
+from meta_train.evaluation.evaluation import SUMMARY
 
-COMPARISON, BUNDLE = "comparison.json", "bundle"
+BUNDLE = "bundle"
 
 
 class Series(NamedTuple):
@@ -29,8 +30,8 @@ class Run(NamedTuple):
     config: dict[str, Any]
     records: list[dict[str, Any]]
     """Those of metrics.jsonl that can be read, by meta-step."""
-    comparison: list[Row]
-    """NaN where a number was not finite; an empty curve where it was not kept."""
+    comparison: Evaluation | None
+    """None before the run has ended."""
     finished: int | None
     """Meta-steps after which the run was finished."""
     remarks: list[str]
@@ -52,8 +53,7 @@ def read(folder: Path) -> Run:
     """Read everything but the bundle; what is damaged is left out and remarked upon."""
     remarks: list[str] = []
     config = read_json(folder / workdir.CONFIG, dict, remarks) or {}
-    entries = read_json(folder / COMPARISON, list, remarks) or []
-    comparison = [_row(x) for x in entries if isinstance(x, dict)]
+    comparison = _read_comparison(folder / workdir.COMPARISON, remarks)
     records = _read_records(folder / workdir.METRICS, remarks)
     return Run(folder, config, records, comparison, workdir.finished_steps(folder), remarks)
 
@@ -79,6 +79,18 @@ def read_json(path: Path, kind: type, remarks: list[str]) -> Any:
     return value
 
 
+def _read_comparison(folder: Path, remarks: list[str]) -> Evaluation | None:
+    if not (folder / SUMMARY).exists():
+        return None
+    try:
+        found = Evaluation.load(folder)
+    except ValueError as error:
+        remarks.append(f"the comparison is left out: {error}")
+        return None
+    remarks += found.remarks
+    return found
+
+
 def _read_records(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     read = [_record(line) for line in lines]
@@ -98,31 +110,3 @@ def _record(line: str) -> dict[str, Any] | None:
         return None
     good = isinstance(value, dict) and isinstance(value.get("meta_step"), int)
     return value if good else None
-
-
-def _row(value: dict[str, Any]) -> Row:
-    rate = number(value.get("learning_rate"))
-    return Row(
-        task=str(value.get("task")),
-        optimizer=str(value.get("optimizer")),
-        learning_rate=None if math.isnan(rate) else rate,
-        mean_loss=number(value.get("mean_loss")),
-        std_error=number(value.get("std_error")),
-        final_loss=number(value.get("final_loss")),
-        curve=_numbers(value.get("curve")),
-        best=bool(value.get("best")),
-        final_valid_loss=number(value.get("final_valid_loss")),
-        band=_band(value.get("band")),
-    )
-
-
-def _band(value: Any) -> Band | None:
-    if not isinstance(value, dict):
-        return None
-    band = Band(**{name: _numbers(value.get(name)) for name in Band._fields})
-    return band if len({len(x) for x in band}) == 1 else None
-
-
-def _numbers(value: Any) -> np.ndarray:
-    losses = [number(x) for x in value] if isinstance(value, list) else []
-    return np.asarray(losses, np.float64)

@@ -1,43 +1,47 @@
 """The page about a meta-training run: what stands in it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 import lopt
 from checkpoints import DamagedError, Store
-from launch import comparison, workdir
-from launch.report import rule_figure, rule_section, run_figures, styles, tables
+from launch import workdir
+from launch.report import (
+    evaluation_figures,
+    evaluation_tables,
+    rule_figure,
+    rule_section,
+    run_figures,
+    styles,
+    tables,
+)
+from launch.report.panels import Panel
 from launch.report.run_folder import BUNDLE, Run
-from launch.report.tables import Cell, Table
-from meta_train.evaluation import LEARNED, Row, verdict
-from meta_train.evaluation.verdict import Duel
+from launch.report.styles import Line
+from meta_train.evaluation import Evaluation, verdict
 
 TEMPLATE = "run.html"
-
-ByTask = Mapping[str, Sequence[Row]]
-"""For each task the learned optimizer, then every baseline at its best learning rate."""
 
 
 def content(run: Run) -> dict[str, Any]:
     """What the template shows; to be called within ``styles.drawing()``."""
     remarks = list(run.remarks)
-    rows = _titled(run)
-    by_task = comparison.best_rows(rows)
-    names = dict.fromkeys(entry.optimizer for entries in by_task.values() for entry in entries)
-    lines = styles.lines([LEARNED], [name for name in names if name != LEARNED])
+    found = run.comparison or Evaluation({})
+    lines = styles.lines(found.learned, found.baselines)
     bundle = rule_section.load(run.folder / BUNDLE, remarks)
     return {
         "title": f"{_subject(run)}, meta-trained on {_goal(run)}",
-        "verdict": _verdict(run, comparison.duels(rows)),
+        "verdict": _verdict(run, found),
         "facts": _facts(run, bundle),
         "meta_loss": run_figures.meta_loss(run),
         "diagnostics": run_figures.diagnostics(run),
-        "comparison": run_figures.comparison(by_task, lines),
-        "legend": {name: lines[name] for name in names},
-        "comparison_table": _table(by_task) if by_task else None,
+        "comparison": _curves(found, lines),
+        "legend": lines,
+        "comparison_tables": evaluation_tables.losses(found, found.settings),
+        "tuned": evaluation_tables.tuned(found),
         "rules": rule_section.draw({_subject(run): bundle}) if bundle else [],
         "rule_legend": rule_figure.LEGEND,
         "rule_caption": rule_figure.CAPTION,
@@ -64,19 +68,19 @@ def _field(run: Run, *path: str) -> Any:
     return value
 
 
-def _titled(run: Run) -> list[Row]:
-    """The comparison, with tasks that say whether they are held out."""
-    held_out = _field(run, "comparison", "held_out") or {}
-    return [
-        row._replace(task=f"{row.task} (held out)") if row.task in held_out else row
-        for row in run.comparison
-    ]
+def _curves(found: Evaluation, lines: Mapping[str, Line]) -> list[Panel]:
+    made = (
+        evaluation_figures.curves(found, x, "train_loss", f"comparison-{i}", lines, title=x.title)
+        for i, x in enumerate(found.settings)
+    )
+    return [panel for panel in made if panel]
 
 
-def _verdict(run: Run, duels: Sequence[Duel]) -> str:
+def _verdict(run: Run, found: Evaluation) -> str:
     """One sentence."""
-    if not duels:
+    if not found.learned:
         return _progress(run)
+    duels = found.verdict(found.learned[0]).of(found.settings)
     parts = [f"The learned optimizer has {verdict.tally(duels)}"]
     for outcome, words in ((verdict.HIGHER, "higher on "), (verdict.LOWER, "lower on ")):
         listed = verdict.listed(duels, outcome)
@@ -136,34 +140,6 @@ def _median(values: np.ndarray) -> float:
 
 def _total(run: Run, name: str) -> str:
     return f"{np.nansum(run.series(name).values):,.0f}"
-
-
-def _table(by_task: ByTask) -> Table:
-    rows = []
-    for title, entries in by_task.items():
-        lowest_mean = _lowest([entry.mean_loss for entry in entries])
-        lowest_final = _lowest([entry.final_loss for entry in entries])
-        lowest_valid = _lowest([entry.final_valid_loss for entry in entries])
-        for entry in entries:
-            rate = "" if entry.learning_rate is None else f"{entry.learning_rate:.2g}"
-            mean = tables.with_error(tables.form(entry.mean_loss), entry.std_error)
-            marked = [
-                Cell(mean, entry.mean_loss == lowest_mean),
-                Cell(tables.form(entry.final_loss), entry.final_loss == lowest_final),
-                Cell(tables.form(entry.final_valid_loss), entry.final_valid_loss == lowest_valid),
-            ]
-            rows.append([*tables.row(title, entry.optimizer, rate), *marked])
-    head = ("task", "optimizer", "learning rate", "mean loss", "final loss", "validation")
-    caption = (
-        "Training loss: mean over all inner steps and seeds with its standard error over seeds, "
-        "and over the last twentieth of the steps. Validation loss: after the last step, of the "
-        "average of parameters where an optimizer keeps one. Bold: the lowest on the task."
-    )
-    return Table(caption, head, rows, texts=2)
-
-
-def _lowest(losses: Sequence[float]) -> float:
-    return min((x for x in losses if math.isfinite(x)), default=math.nan)
 
 
 def _environment(run: Run, bundle: lopt.Bundle | None) -> dict[str, str]:

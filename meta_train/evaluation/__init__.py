@@ -1,7 +1,6 @@
-"""Judging theta: meta-validation, the comparison that ends a run, and whole evaluations."""
+"""Judging theta: meta-validation, and evaluations against other optimizers."""
 
 from meta_train.evaluation.baselines import BASELINES, Baseline, Range
-from meta_train.evaluation.comparison import LEARNED, LEARNING_RATES, Band, Row, compare
 from meta_train.evaluation.evaluate import default_devices, evaluate
 from meta_train.evaluation.evaluation import Evaluation, Verdict
 from meta_train.evaluation.judge import Plan
@@ -15,9 +14,6 @@ from meta_train.evaluation.workload import Workload
 
 __all__ = [
     "BASELINES",
-    "LEARNED",
-    "LEARNING_RATES",
-    "Band",
     "Baseline",
     "Budget",
     "Curves",
@@ -26,13 +22,11 @@ __all__ = [
     "Plan",
     "Programs",
     "Range",
-    "Row",
     "Runner",
     "Store",
     "Verdict",
     "Workload",
     "baseline",
-    "compare",
     "default_devices",
     "evaluate",
     "learned",

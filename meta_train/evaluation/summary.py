@@ -88,7 +88,7 @@ def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
     fields = ("name", "kind", "description", "horizon")
     found = {field: getattr(optimizer, field) for field in fields}
     if optimizer.kind == "learned":
-        found["bundle"] = str(optimizer.folder)
+        found["bundle"] = None if optimizer.folder is None else str(optimizer.folder)
         found["theta_sha256"] = optimizer.identity["theta_sha256"]
     return found
 

@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 from launch import configuration, options, overrides
 from launch.config_kinds import EVALUATE, META_TRAIN
 from launch.errors import UserError
-from meta_train.evaluation.comparison import COMPARED
 
 
 def resolve(spec, *arguments, kind=META_TRAIN):
@@ -85,10 +84,6 @@ def test_override(override, path, value):
         found = found[name]
     assert found == value
     assert type(found) is type(value)
-
-
-def test_baselines_of_the_config_are_those_of_the_library():
-    assert resolve("base").comparison.baselines == COMPARED
 
 
 @pytest.mark.parametrize("swap", [False, True])

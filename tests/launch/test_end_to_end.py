@@ -63,7 +63,7 @@ def test_run_leaves_everything_in_its_folder(finished):
         "events",
         "meta_loss.png",
         "comparison.png",
-        "comparison.json",
+        "comparison",
         "bundle",
         "bundle_last",
         "checkpoints",
@@ -99,8 +99,8 @@ def test_log_shows_progress_and_the_comparison(finished):
     assert done.stderr == ""
     assert "meta-step 2/4 " in done.stdout
     assert "meta-step 4/4 " in done.stdout
-    assert "other (held out)" in done.stdout
-    assert "quadratic: learned " in done.stdout
+    assert "quadratic (meta-training task): learned " in done.stdout
+    assert "other: learned " in done.stdout
 
 
 def test_bundles_hold_the_best_and_the_last_theta(finished):
@@ -267,7 +267,7 @@ def test_outside_system(outside):
 
     theta = load_file(outside / "w" / "bundle" / "theta.safetensors")
     assert theta["theta"].shape == (3,)
-    assert not (outside / "w" / "comparison.json").exists()
+    assert not (outside / "w" / "comparison").exists()
 
 
 def test_startup_imports_nothing_slow():

@@ -241,17 +241,13 @@ def test_theta_of_something_else(run, tmp_path, user_error, change, expected):
 
 
 def test_comparison_counts_for_the_theta_that_was_compared(run, tmp_path):
-    row = {"task": "bowl", "learning_rate": None, "std_error": 0.1, "final_loss": 1.0}
-    rows = [
-        {**row, "optimizer": name, "mean_loss": loss, "best": best, "curve": [loss] * 7}
-        for name, loss, best in (("learned", 2.0, True), ("adam", 1.0, True), ("adam", 3.0, False))
-    ]
-    (run / "comparison.json").write_text(json.dumps(rows))
+    (run / "comparison").mkdir()
+    (run / "comparison" / "summary.json").write_text(json.dumps(summary()))
     for step in STEPS:
         bundle = export(run, tmp_path / str(step), f"--step={step}")
-        assert len(bundle.card["evaluation"]) == (2 if step == BEST else 0)
+        assert len(bundle.card["evaluation"]) == (4 if step == BEST else 0)
     readme = (tmp_path / str(BEST) / "README.md").read_text()
-    assert "In 1 of 1 settings the best baseline has the lower mean loss: bowl." in readme
+    assert "In 1 of 2 settings the best baseline has the lower mean loss: b (width x4)." in readme
 
 
 def summary():

@@ -1,25 +1,32 @@
 """Evaluations from Python: what they come to, how they are kept, and what is refused."""
 
 import dataclasses
+import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import lopt
 import tasks
 from meta_train.evaluation import (
+    Baseline,
     Budget,
     Evaluation,
     Plan,
+    Range,
     Store,
     Workload,
     baseline,
     evaluate,
     learned,
+    train,
 )
 from meta_train.evaluation.evaluation import CURVES
 from meta_train.evaluation.optimizers import with_tuned_multiplier
+from meta_train.evaluation.training import advance, make_problem, validate
 from meta_train.evaluation.verdict import HIGHER, LOWER
 
 STEPS = 20
@@ -101,6 +108,42 @@ def test_what_is_in_the_store_is_not_trained_again(finished, optimizers, tmp_pat
     assert {key: row["mean_loss"] for key, row in again.measures.items()} == losses
     with pytest.raises(TypeError):
         evaluate(optimizers, SUITE, dataclasses.replace(PLAN, seed=1), Store([tmp_path]))
+
+
+def test_searches_are_on_another_seed_than_all_are_judged_on(tmp_path):
+    of = Baseline(optax.sgd, {"learning_rate": Range(0.1, 0.1, 0.1)})
+    plan = dataclasses.replace(PLAN, budget=Budget(1, 0))
+    judged = evaluate([baseline(of, "sgd")], [BOWL], plan, Store([tmp_path]))
+    (search,) = (json.loads(file.read_text())["value"] for file in tmp_path.glob("*.json"))
+    tuning, judging = (jax.random.fold_in(jax.random.key(plan.seed), use) for use in (0, 1))
+    seeds = [tuning, *jax.random.split(judging, plan.num_seeds)]
+    losses = [float(jnp.mean(train(BOWL.task, optax.sgd(0.1), STEPS, key))) for key in seeds]
+    found = judged.measures["bowl", "", "sgd"]["by_seed"]["mean_loss"]
+    assert [search["trials"][0][0], *found] == pytest.approx(losses, rel=1e-4)
+    assert len({round(x, 3) for x in losses}) == len(losses)
+
+
+def test_validation_is_of_the_average():
+    rate = {"learning_rate": 0.1}
+    found = evaluate([baseline("schedule_free", **rate)], [BOWL], PLAN)
+    optimizer, losses = optax.contrib.schedule_free_adamw(0.1), []
+    for key in jax.random.split(jax.random.fold_in(jax.random.key(PLAN.seed), 1), PLAN.num_seeds):
+        cfg, params, step_keys, valid_key = make_problem(BOWL.task, key, STEPS)
+        state = optimizer.init(params)
+        params, state, _ = advance(BOWL.task, optimizer, cfg, params, state, step_keys)
+        judged = optax.contrib.schedule_free_eval_params(state, params)
+        losses.append(float(validate(BOWL.task, cfg, judged, valid_key, PLAN.valid_batches)[0]))
+    value = found.value(found.settings[0], "schedule_free", "final_valid_loss")
+    assert value == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_a_run_that_diverges_has_no_loss_and_loses():
+    wild = baseline("sgd_momentum", "wild", learning_rate=1e30)
+    found = evaluate([sgd(0.3, "good"), wild], [BOWL], PLAN)
+    assert found.value(found.settings[0], "wild", "mean_loss") is None
+    assert found.measures["bowl", "", "wild"]["diverged"] == 1.0
+    assert "no baseline has a finite loss" in str(found.verdict("good"))
+    assert np.isnan(found.curves["train_loss"]["bowl", "", "wild"].values[:, -1]).all()
 
 
 def test_no_verdict_is_about_a_tuned_multiplier(optimizers):

@@ -177,7 +177,7 @@ def test_a_card_takes_it(finished):
     folder, summary = finished
     found = bundles.evaluated(Evaluation.load(folder))
     assert found.theta_sha256 == summary["optimizers"][0]["theta_sha256"]
-    assert [(row["task"], row["axis"]) for row in found.rows[::2]] == [
+    assert [(row["task"], row["axis"]) for row in found.entries["evaluation"][::2]] == [
         ("bowl", ""), ("bowl", "horizon x2"), ("bowl", "told x3"), ("digits", ""),
     ]  # fmt: skip
 

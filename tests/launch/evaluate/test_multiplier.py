@@ -61,7 +61,7 @@ def test_the_verdict_is_about_the_untuned_one(finished):
     assert NAME not in line
     with pytest.raises(KeyError, match="small"):
         found.verdict(NAME)
-    _, best = bundles.evaluated(found).rows
+    _, best = bundles.evaluated(found).entries["evaluation"]
     assert best["optimizer"] == "adam"  # not the tuned one, which is better
     assert (found.learned, found.tuned, found.baselines) == (["small"], [NAME], ["adam"])
     assert found.optimizers == ["small", NAME, "adam"]

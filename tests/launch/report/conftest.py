@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 
 import jax
 import numpy as np
@@ -59,39 +58,9 @@ def write_run(folder, *, records=40, label="digits_mlp", bundle=True, compared=T
     if bundle:
         save_bundle(folder / "bundle")
     if compared:
-        write_comparison(folder, label)
+        write_comparison(folder / "comparison", label)
         (folder / "finished.json").write_text(json.dumps({"meta_steps": records}))
     return folder
-
-
-def write_comparison(folder, label):
-    """The learned optimizer wins on the trained task and diverges on the other."""
-    rng = np.random.default_rng(1)
-    entries = []
-    ends = {"learned": (0.05, math.nan), "adam": (0.1, 0.1), "schedule_free": (0.3, 0.2)}
-    for i, task in enumerate((label, "wider")):
-        for optimizer, end in ends.items():
-            curve = loss_curve(rng, range(100), end[i]).tolist()
-            finite = not math.isnan(end[i])
-            curve = curve if finite else [*curve[:1], 2.0, 3.0, *[None] * 97]
-            band = {"steps": list(range(1, 101)), "mean": curve, "low": curve, "high": curve}
-            entries.append(
-                {
-                    "task": task,
-                    "optimizer": optimizer,
-                    "learning_rate": None if optimizer == "learned" else 0.01,
-                    "mean_loss": sum(curve) / 100 if finite else None,
-                    "final_loss": end[i] if finite else None,
-                    "std_error": 0.001 if finite else None,
-                    "curve": curve,
-                    "best": True,
-                    "final_valid_loss": end[i] if finite else None,
-                    "band": band,
-                }
-            )
-            tuned = {"best": False, "curve": None, "band": None, "learning_rate": 1.0}
-            entries.append(entries[-1] | tuned)
-    (folder / "comparison.json").write_text(json.dumps(entries))
 
 
 LEARNED, BASELINES = "my_run", ("adam", "adamw", "lion", "muon", "schedule_free", "sgd_momentum")
@@ -225,6 +194,20 @@ def write_evaluation(folder, labels=("digits_conv", "wine_mlp"), **options):
     (folder / "config.json").write_text(json.dumps(config))
     write_results(folder / "results.csv", summary)
     return folder
+
+
+def write_comparison(folder, label):
+    """The learned optimizer wins on the trained task and diverges on the other."""
+    folder.mkdir()
+    summary = make_summary([label, "wider"], baselines=("adam", "schedule_free"))
+    for section in ("tasks", "measures"):
+        summary[section] = [x for x in summary[section] if not x["axis"]]
+    summary["tasks"][0]["set"] = "meta_training"
+    nothing = dict.fromkeys(("mean_loss", "std_error", "final_loss", "final_valid_loss"))
+    (worst,) = (x for x in summary["measures"] if (x["task"], x["optimizer"]) == ("wider", LEARNED))
+    worst |= nothing | {"diverged": 1.0, "final_valid_accuracy": None}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    write_results(folder / "results.csv", summary)
 
 
 @pytest.fixture(scope="session")

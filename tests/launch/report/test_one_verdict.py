@@ -1,16 +1,13 @@
 """Terminal, card and page say the same about the same results."""
 
-import json
-import math
 import re
 
-import numpy as np
 import pytest
 
-from launch import bundles, comparison
+from launch import bundles
 from launch.report import build
 from lopt.card_limits import limits
-from meta_train.evaluation import Evaluation, Row
+from meta_train.evaluation import Evaluation
 from meta_train.evaluation.verdict import HIGHER, LOWER, UNCLEAR, UNKNOWN
 from tests.launch.report import reading
 from tests.launch.report.conftest import LEARNED, make_summary, write_run
@@ -36,22 +33,10 @@ def named(outcome):
 def numbers(task, optimizer):
     """Of another baseline the loss is larger by 1."""
     learned, best, _ = CASES[task]
-    if optimizer in ("learned", LEARNED):
+    if optimizer == LEARNED:
         return learned
     mean, error = best
     return (None if mean is None else mean + (optimizer != "adam"), error)
-
-
-@pytest.fixture(scope="module")
-def rows():
-    """As a run has them, not finite where files have None."""
-    found = []
-    for task in CASES:
-        for optimizer, rate in (("learned", None), ("lion", 0.1), ("adam", 0.01)):
-            mean, error = numbers(task, optimizer)
-            mean, error = math.inf if mean is None else mean, math.nan if error is None else error
-            found.append(Row(task, optimizer, rate, mean, mean, error, np.ones(5), best=True))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +52,16 @@ def summary():
 
 
 @pytest.fixture(params=["run", "evaluation"])
-def medium(request, rows, summary, tmp_path, capsys):
-    """Lines of the terminal, rows of the card, and the page."""
+def medium(request, summary, tmp_path):
+    """Lines of the terminal, rows of the card, and the page of one evaluation."""
+    folder = tmp_path
     if request.param == "run":
-        comparison.print_table(rows, 5, {})
-        folder = write_run(tmp_path, compared=False, bundle=False)
-        comparison.write(rows, folder)
-        lines, card = capsys.readouterr().out.splitlines(), bundles.compared(rows, ())
-    else:
-        (tmp_path / "summary.json").write_text(json.dumps(summary))
-        found = Evaluation(summary)
-        lines, card = found.verdict(LEARNED).lines, bundles.evaluated(found).rows
-    return lines, card, reading.Page(build.make(tmp_path)).text
+        folder = write_run(tmp_path, compared=False, bundle=False) / "comparison"
+        folder.mkdir()
+    Evaluation(summary).save(folder)
+    found = Evaluation.load(folder)
+    page = reading.Page(build.make(tmp_path)).text
+    return found.verdict(LEARNED).lines, bundles.evaluated(found).entries["evaluation"], page
 
 
 def outcome_of(line):
@@ -103,13 +86,3 @@ def test_all_media_agree(medium):
         listed = re.search(rf"(?:{words}) (\w+ \(.*?\)(?:; \w+ \(.*?\))*)", page)
         assert set(re.findall(r"(\w+) \(", listed[1])) == named(outcome)
     assert "on 2 of 8 tasks, a higher one on 3, no clear difference on 2" in page
-
-
-def test_a_card_taken_from_the_file_is_that_of_the_run(rows, tmp_path):
-    comparison.write(rows, tmp_path)
-    entries = json.loads((tmp_path / "comparison.json").read_text())
-    read, made = (
-        [x.get("outcome") for x in bundles.compared(found, ())]
-        for found in (rows, [Row(**entry) for entry in entries])
-    )
-    assert read == made

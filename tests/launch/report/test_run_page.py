@@ -37,12 +37,12 @@ def test_labels_are_text(finished):
 def test_verdict_names_what_is_won_and_lost(finished):
     page = reading.Page(finished[1])
     assert "a lower mean training loss than the best tuned baseline on 1 of 2 tasks" in page.text
-    assert "higher on wider (held out) (diverged, against the " in page.text
+    assert "higher on wider (diverged, against the " in page.text
 
 
 def test_best_in_the_table_is_bold(finished):
     bold = re.findall(r'<td class="[^"]*best[^"]*">([^<]*)</td>', finished[1])
-    assert len(bold) == 6  # mean, final and validation loss of two tasks
+    assert len(bold) == 7  # mean, final and validation loss of two tasks, accuracy of one
 
 
 def test_the_same_folder_gives_the_same_figures(tmp_path):
@@ -70,12 +70,12 @@ def test_damaged_files_are_remarked_upon(tmp_path):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     lines[3:5] = ["{", '{"meta_loss": 1.0}', "[" * 100000, "\x00\ufffd"]
     (folder / "metrics.jsonl").write_text("\n".join(lines))
-    (folder / "comparison.json").write_text('[{"task": ')
+    (folder / "comparison" / "summary.json").write_text('[{"task": ')
     (folder / "config.json").write_text("[]")
     (folder / "bundle").mkdir()
     page = reading.check(build.make(folder))
     assert "4 of 43 lines of metrics.jsonl cannot be read" in page.text
-    assert "comparison.json cannot be read" in page.text
+    assert "summary.json cannot be read" in page.text
     assert "config.json is left out" in page.text
     assert "the update rule is not drawn" in page.text
 
@@ -86,13 +86,11 @@ def test_values_that_are_no_numbers(tmp_path):
     for line in lines:
         line |= {"meta_loss": None, "grad_norm": None, "snr": "many", "diverged": None}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    entries = json.loads((folder / "comparison.json").read_text())
-    none = [None] * 5
-    bands = ({"steps": none, "mean": none, "low": none, "high": none}, {"mean": [1.0]}, [2.0], None)
-    for i, entry in enumerate(entries):
-        entry |= {"mean_loss": None, "final_loss": None, "std_error": None, "curve": none}
-        entry |= {"final_valid_loss": "many", "band": bands[i % len(bands)], "best": True}
-    (folder / "comparison.json").write_text(json.dumps(entries))
+    summary = json.loads((folder / "comparison" / "summary.json").read_text())
+    for entry in summary["measures"]:
+        entry |= {"mean_loss": None, "final_loss": "many", "std_error": None}
+    summary |= {"tuned": None, "costs": 3, "profile": []}
+    (folder / "comparison" / "summary.json").write_text(json.dumps(summary))
     reading.check(build.make(folder))
 
 
