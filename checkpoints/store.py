@@ -123,7 +123,7 @@ class Store:
                 }
                 manifest.write(unfinished, content)
                 self._name(unfinished, self.folder / str(number))
-            self._let_go()
+            self._prune()
 
         return finish
 
@@ -199,7 +199,7 @@ class Store:
             shutil.rmtree(folder)
         os.replace(unfinished, folder)
 
-    def _let_go(self) -> None:
+    def _prune(self) -> None:
         """Remove what is neither among the newest nor the best."""
         scores: dict[int, float] = {}
         whole: list[int] = []

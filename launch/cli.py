@@ -64,7 +64,7 @@ def entry() -> int:
     Where a disk has failed within a save, threads of Orbax wait for each other for minutes, and
     Python would wait for them.
     """
-    malloc.one_heap_per_thread()
+    malloc.one_arena_per_thread()
     status = main()
     limit = threading.Timer(_SECONDS_TO_END, os._exit, [status])
     limit.daemon = True

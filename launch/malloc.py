@@ -8,14 +8,14 @@ _M_ARENA_MAX = -8
 _MORE_THAN_THREADS = 4096
 
 
-def one_heap_per_thread() -> bool:
-    """Let every thread have a heap of its own; to be called first of all in a process.
+def one_arena_per_thread() -> bool:
+    """Let every thread have an arena of its own; to be called first of all in a process.
 
-    Once there are more than eight heaps, as when JAX has joined other processes, glibc takes no
+    Once there are more than eight arenas, as when JAX has joined other processes, glibc takes no
     other number.
 
-    glibc makes eight heaps for each core of the machine; further threads share them. XLA's CPU
-    programs allocate in every operation, so where a computing thread shares the heap that a
+    glibc makes eight arenas for each core of the machine; further threads share them. XLA's CPU
+    programs allocate in every operation, so where a computing thread shares the arena that a
     compiling one has left in pieces, it spends up to a tenth of its time in the search for room
     (docs/scaling.md). ``MALLOC_ARENA_MAX`` and ``GLIBC_TUNABLES``, glibc's own settings, have the
     last word.

@@ -63,7 +63,7 @@ class MetaObjective:
         """Whether the loss that the inner step computes anyway is the one asked for."""
         return self.kind == "mean" and self.split == "train"
 
-    def shape(self, loss: Float[Array, ""], first_loss: Float[Array, ""]) -> Float[Array, ""]:
+    def apply(self, loss: Float[Array, ""], first_loss: Float[Array, ""]) -> Float[Array, ""]:
         """Bound and normalise one inner loss, given the loss at initialisation."""
         magnitude = jnp.abs(first_loss)
         if self.clip is not None:

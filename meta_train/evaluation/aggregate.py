@@ -13,6 +13,7 @@ References:
 from collections.abc import Mapping
 
 import numpy as np
+import scipy.stats
 from jaxtyping import Float
 
 Ratios = Float[np.ndarray, "tasks seeds"]
@@ -24,9 +25,7 @@ def iqm(values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "..."]:
 
     Infinite where more than a quarter of the values is.
     """
-    count = values.shape[-1]
-    cut = count // 4
-    return np.asarray(np.sort(values, axis=-1)[..., cut : count - cut].mean(axis=-1))
+    return np.asarray(scipy.stats.trim_mean(values, 0.25, axis=-1))
 
 
 def iqm_interval(

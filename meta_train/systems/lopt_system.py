@@ -82,13 +82,13 @@ class LoptSystem(UnrolledSystem):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
 
-        loss = self.objective.shape(loss.astype(jnp.float32), state.first_loss)
+        loss = self.objective.apply(loss.astype(jnp.float32), state.first_loss)
         if self.objective.uses_training_loss:
             loss = loss / self.unit
         else:
             key_judge = state.key_eval if self.objective.kind == "final" else key_judge
             judged = self._judge(key_judge, state.cfg, evaluation_params(opt_state, params))
-            judged = self.objective.shape(judged, state.first_loss)
+            judged = self.objective.apply(judged, state.first_loss)
             loss = self._mix(loss, judged)
         meta_loss = loss
         if self.objective.kind == "final":

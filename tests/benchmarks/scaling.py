@@ -114,7 +114,7 @@ def report(rows: Sequence[tuple[float, float, float]], overhead: float) -> None:
 def work() -> None:
     """Carry out orders until the input ends."""
     os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[_CORE.value]])
-    malloc.one_heap_per_thread()  # as in a run
+    malloc.one_arena_per_thread()  # as in a run
     import jax
 
     if _PROCESSES.value > 1:

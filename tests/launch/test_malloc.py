@@ -1,4 +1,4 @@
-"""Every thread gets a heap of its own, unless glibc's own settings say otherwise."""
+"""Every thread gets an arena of its own, unless glibc's own settings say otherwise."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ import ctypes, sys, threading
 from launch import cli, malloc
 
 if sys.argv[1] == "call":
-    print(malloc.one_heap_per_thread())
+    print(malloc.one_arena_per_thread())
 if sys.argv[1] == "command":
     cli.main = lambda: 0
     cli.entry()
@@ -44,11 +44,11 @@ print(open(sys.argv[2]).read().count("<heap "))
 """
 
 
-def heaps(tmp_path, argument, **variables):
-    """What the program prints: whether it was done, and the number of heaps of so many threads."""
+def arenas(tmp_path, argument, **variables):
+    """What the program prints: whether it was done, and the number of arenas of so many threads."""
     kept = {name: x for name, x in os.environ.items() if not name.startswith(("MALLOC", "GLIBC"))}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, argument, str(tmp_path / "heaps.xml")],
+        [sys.executable, "-c", PROGRAM, argument, str(tmp_path / "arenas.xml")],
         env={**kept, **variables},
         capture_output=True,
         text=True,
@@ -56,13 +56,13 @@ def heaps(tmp_path, argument, **variables):
     ).stdout.split()
 
 
-def test_threads_share_few_heaps_by_default_and_none_afterwards(tmp_path):
-    (shared,) = heaps(tmp_path, "nothing")
+def test_threads_share_few_arenas_by_default_and_none_afterwards(tmp_path):
+    (shared,) = arenas(tmp_path, "nothing")
     assert int(shared) <= SHARED
-    done, own = heaps(tmp_path, "call")
+    done, own = arenas(tmp_path, "call")
     assert done == "True"
     assert int(own) >= THREADS
-    (of_command,) = heaps(tmp_path, "command")
+    (of_command,) = arenas(tmp_path, "command")
     assert int(of_command) >= THREADS
 
 
@@ -72,6 +72,6 @@ def test_threads_share_few_heaps_by_default_and_none_afterwards(tmp_path):
     ids=lambda variables: next(iter(variables)),
 )
 def test_settings_of_the_user_stay(tmp_path, variables):
-    done, number = heaps(tmp_path, "call", **variables)
+    done, number = arenas(tmp_path, "call", **variables)
     assert done == "False"
     assert int(number) <= 5

@@ -107,7 +107,7 @@ def test_validation_judges_the_average_that_the_optimizer_keeps():
 )
 def test_shape_bounds_and_normalises(first, clip, normalize, loss, expected):
     objective = MetaObjective(clip=clip, normalize=normalize)
-    shaped = objective.shape(jnp.float32(loss), jnp.float32(first))
+    shaped = objective.apply(jnp.float32(loss), jnp.float32(first))
     np.testing.assert_allclose(shaped, expected, rtol=1e-6)
 
 
