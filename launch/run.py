@@ -209,7 +209,6 @@ def _finish(
     """Plot, compare, and save the best theta and the last."""
     from launch import bundles, comparison, plots
 
-    plots.plot_meta_loss(records.read(folder), folder / "meta_loss.png")
     config = configuration.complete(metadata["config"])
     best, meta_step, loss = theta, config.meta_steps, None
     if validator.best_meta_step is not None:
@@ -219,8 +218,8 @@ def _finish(
     if experiment.optimizer is not None and config.comparison.num_seeds:
         found = comparison.compare(experiment, config, best)
         found.save(folder / workdir.COMPARISON)
-        plots.plot_comparison(found, folder / "comparison.png")
         more = bundles.evaluated(found).entries
+    plots.write(folder)
     horizon = experiment.episodes.max
     card = bundles.make_card(metadata, horizon, meta_step, loss)
     bundles.save(folder / "bundle", experiment.optimizer, best, {**card, **more})

@@ -1,31 +1,57 @@
 """Which page a folder gets."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from launch import cache, errors
 from launch.report import evaluation_report, page, run_folder, run_report, styles
+from launch.report.panels import Panel
 from meta_train.evaluation.evaluation import SUMMARY
 
 
-def make(folder: Path) -> str:
+def make(folder: Path, figures: Path | None = None) -> str:
     """The page about a run or an evaluation.
 
     Args:
         folder: work folder of ``lopt meta-train`` or ``lopt evaluate``.
+        figures: folder into which each figure is written too, as PNG and PDF.
 
     Raises:
         UserError: it is neither, or the evaluation is not finished or damaged.
+        OSError: the figures cannot be written.
     """
     cache.enable()
     with styles.drawing():
-        if (folder / SUMMARY).exists():
-            with errors.from_library():
-                content = evaluation_report.content(folder)
-            return page.render(evaluation_report.TEMPLATE, content)
-        if run_folder.is_run(folder):
-            return page.render(run_report.TEMPLATE, run_report.content(run_folder.read(folder)))
+        template, content = _content(folder)
+        page_ = page.render(template, content)
+        if figures is not None:
+            figures.mkdir(parents=True, exist_ok=True)
+            for panel in _panels(content):
+                panel.save(figures)
+        return page_
+
+
+def _content(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Template and content of the page."""
+    if (folder / SUMMARY).exists():
+        with errors.from_library():
+            return evaluation_report.TEMPLATE, evaluation_report.content(folder)
+    if run_folder.is_run(folder):
+        return run_report.TEMPLATE, run_report.content(run_folder.read(folder))
     raise errors.UserError(
         f"{folder} is the work folder of no run (it has neither metrics.jsonl nor checkpoints/) "
         "and of no finished evaluation (it has no summary.json); give the --workdir of lopt "
         "meta-train or lopt evaluate"
     )
+
+
+def _panels(content: Any) -> Iterator[Panel]:
+    """All panels in a page's content, however deep."""
+    if isinstance(content, Panel):
+        yield content
+    elif isinstance(content, Mapping):
+        yield from _panels(list(content.values()))
+    elif isinstance(content, list | tuple):
+        for entry in content:
+            yield from _panels(entry)

@@ -8,13 +8,14 @@ from absl import flags
 from launch import errors, options
 
 HELP = """
-usage: lopt report DIR [--out=FILE]
+usage: lopt report DIR [--out=FILE] [--figures=FOLDER]
 
 Writes one HTML page about a work folder of `lopt meta-train`, finished or not, or of
 `lopt evaluate`. The page holds its figures and styles itself and needs no network: it can be sent
 by mail, read on a phone, and printed.
 
-  --out=FILE    where the page goes; report.html in DIR by default
+  --out=FILE        where the page goes; report.html in DIR by default
+  --figures=FOLDER  write each figure there too, as PNG and PDF
 
 example: lopt report runs/digits
 """
@@ -26,6 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     """Write the page; returns the exit status."""
     values = flags.FlagValues()
     flags.DEFINE_string("out", None, "Where the page goes.", flag_values=values)
+    flags.DEFINE_string("figures", None, "Where figures go.", flag_values=values)
     words = options.parse(arguments, values, positional=("DIR",))
     if not words:
         raise errors.UserError("DIR is missing; for instance `lopt report runs/digits`")
@@ -38,12 +40,14 @@ def run(arguments: Sequence[str]) -> int:
 
     from launch.report import build  # imports JAX and Matplotlib: all that is cheap is checked
 
-    page = build.make(folder)
+    figures = Path(values["figures"].value).expanduser() if values["figures"].value else None
     try:
+        page = build.make(folder, figures)
         out.write_text(page, encoding="utf-8")
     except OSError as error:
         raise errors.UserError(
-            f"--out={out} cannot be written ({error.strerror}); choose another file"
+            f"{error.filename or out} cannot be written ({error.strerror}); choose another place "
+            "with --out or --figures"
         ) from error
     print(f"{out} ({len(page.encode()) / 1e6:.1f} MB)")
     return errors.DONE

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy.special import stdtrit
 
-from launch.report import panels, tables
+from launch.report import panels, styles, tables
 from launch.report.panels import Band, Panel
 from launch.report.styles import BLUE, GREY, VERMILLION, Line
 from meta_train.evaluation import Evaluation, verdict
-from meta_train.evaluation.evaluation import Setting
+from meta_train.evaluation.evaluation import Curve, Setting
 from meta_train.evaluation.verdict import Duel
 
 LEVEL = 0.95
@@ -45,19 +47,47 @@ def curves(
         lines: style of every optimizer.
         title: over the panel; by default what is drawn.
     """
-    found = {
-        optimizer: curve
-        for optimizer in evaluation.optimizers
-        if (curve := evaluation.curves[column].get((setting.label, setting.axis, optimizer)))
-    }
+    found = _found(evaluation, setting, column)
     if not found:
         return None
     kind, ylabel = _TITLES[column]
     figure, axes = panels.new(title or kind, "inner step", ylabel)
-    positive = column != "valid_accuracy"
+    _draw(axes, found, column, lines)
+    label = f"{kind} over inner steps on {setting.title}: {', '.join(found)}"
+    return Panel(figure, name, label)
+
+
+def side_by_side(evaluation: Evaluation, name: str) -> Panel:
+    """Training losses over inner steps on every task, in one figure."""
+    settings, lines = evaluation.settings, styles.lines(evaluation.learned, evaluation.baselines)
+    columns = min(3, len(settings))
+    rows = math.ceil(len(settings) / columns)
+    figure = Figure(figsize=(4.4 * columns, 3.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, setting in zip(grid.flat, settings, strict=False):
+        found = _found(evaluation, setting, "train_loss")
+        _draw(axes, found, "train_loss", lines)
+        means = {x: evaluation.value(setting, x, "mean_loss") for x in found}
+        labels = [f"{x}: mean {tables.form(mean, '.3g')}" for x, mean in means.items()]
+        axes.legend(axes.get_legend_handles_labels()[0], labels)
+        axes.set_title(panels.brief(setting.title))
+        axes.set_xlabel("inner step")
+        axes.set_ylabel("training loss")
+    for axes in grid.flat[len(settings) :]:
+        axes.set_axis_off()
+    return Panel(figure, name, "Training losses over inner steps")
+
+
+def _found(evaluation: Evaluation, setting: Setting, column: str) -> dict[str, Curve]:
+    curves = evaluation.curves[column]
+    keys = {x: (setting.label, setting.axis, x) for x in evaluation.optimizers}
+    return {x: curves[key] for x, key in keys.items() if key in curves}
+
+
+def _draw(axes: Axes, found: Mapping[str, Curve], column: str, lines: Mapping[str, Line]) -> None:
     bands = {
-        optimizer: Band(curve.steps, *interval(curve.values, in_logarithm=positive))
-        for optimizer, curve in found.items()
+        name: Band(curve.steps, *interval(curve.values, in_logarithm=column != "valid_accuracy"))
+        for name, curve in found.items()
     }
     panels.bands(axes, bands, lines)
     means = [band.mean for band in bands.values()]
@@ -65,8 +95,6 @@ def curves(
         _scale_accuracy(axes, means)
     else:
         panels.scale_losses(axes, means)
-    label = f"{kind} over inner steps on {setting.title}: {', '.join(found)}"
-    return panels.finish(figure, name, label)
 
 
 def interval(
@@ -113,7 +141,7 @@ def profile(evaluation: Evaluation, lines: Mapping[str, Line]) -> Panel | None:
         "times the lowest that any of them has. At τ = 1: how often it is the best. Higher is "
         "better."
     )
-    return panels.finish(figure, "profile", label, caption)
+    return Panel(figure, "profile", label, caption)
 
 
 def ratios(name: str, optimizer: str, duels: Sequence[Duel]) -> Panel | None:
@@ -144,7 +172,7 @@ def ratios(name: str, optimizer: str, duels: Sequence[Duel]) -> Panel | None:
         "either side."
     )
     label = f"Mean training loss of {optimizer} over that of the best baseline, for each task"
-    return panels.finish(figure, name, label, caption)
+    return Panel(figure, name, label, caption)
 
 
 def iqm(evaluation: Evaluation, lines: Mapping[str, Line]) -> Panel | None:
@@ -169,7 +197,7 @@ def iqm(evaluation: Evaluation, lines: Mapping[str, Line]) -> Panel | None:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     positive = [x for x in ends if x > 0]
     _log_x(axes, min([1.0, *positive]) / 1.1, max([1.0, *positive]) * 1.1)
-    return panels.finish(figure, "iqm", "Interquartile mean of loss ratios per optimizer")
+    return Panel(figure, "iqm", "Interquartile mean of loss ratios per optimizer")
 
 
 def _why_no_ratio(duel: Duel) -> str:

@@ -1,6 +1,7 @@
 """Small figures of one size, the parts that the page's grids are made of."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from launch.report import svg
 from launch.report.blocks import blocks
 from launch.report.styles import BLUE, VERMILLION, Line
 
+_DPI = 200
 WIDTH, HEIGHT = 4.0, 2.7
 """Inches; a figure fills a phone's width, and a third of a desk screen's, at a like type size."""
 _LONGEST = 40
@@ -35,10 +37,27 @@ class Band(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A figure on the page."""
+    """A figure: on the page, and as a file. Drawn within ``styles.drawing()``, like both uses."""
 
-    svg: Markup
+    figure: Figure
+    name: str
+    """Unlike that of any other figure on the page."""
+    label: str
+    """What it shows, for those who cannot see it."""
     caption: str = ""
+
+    @property
+    def svg(self) -> Markup:
+        """As it stands on the page; see ``svg.inline``."""
+        return svg.inline(self.figure, self.name, self.label)
+
+    def save(self, folder: Path, kinds: Sequence[str] = ("png", "pdf")) -> None:
+        """Write NAME.png and NAME.pdf, with the legend that the page has beside its figures."""
+        for axes in self.figure.axes:
+            if axes.get_legend() is None and axes.get_legend_handles_labels()[0]:
+                axes.legend()
+        for kind in kinds:
+            self.figure.savefig(folder / f"{self.name}.{kind}", dpi=_DPI)
 
 
 def new(
@@ -54,11 +73,6 @@ def new(
     axes.yaxis.set_major_formatter(FuncFormatter(plain))
     axes.locator_params(axis="x", nbins=6)
     return figure, axes
-
-
-def finish(figure: Figure, name: str, label: str, caption: str = "") -> Panel:
-    """The panel as it stands on the page; see ``svg.inline``."""
-    return Panel(svg.inline(figure, name, label), caption)
 
 
 def brief(text: str) -> str:

@@ -69,4 +69,4 @@ def _panel(name: str, title: str, t: int, gradients: np.ndarray, steps: np.ndarr
     axes.xaxis.set_minor_locator(panels.NullLocator())
     axes.xaxis.set_major_formatter(panels.FuncFormatter(panels.plain))
     label = f"Step of {title} against the gradient at inner step {t}, for momenta "
-    return panels.finish(figure, name, label + _LISTED)
+    return Panel(figure, name, label + _LISTED)

@@ -23,7 +23,7 @@ def meta_loss(run: Run) -> Panel | None:
         "perturbed. "
         "Meta-validation is the same loss over whole episodes with theta unperturbed."
     )
-    return panels.finish(figure, "meta-loss", "Meta-loss over meta-steps", caption)
+    return Panel(figure, "meta_loss", "Meta-loss over meta-steps", caption)
 
 
 def diagnostics(run: Run) -> list[Panel]:
@@ -52,7 +52,7 @@ def _series_panel(
         panels.set_log(axes, low / 1.1, high * 1.1)
     elif low >= 0:
         axes.set_ylim(0, 1.08 * high or 1.0)
-    return panels.finish(figure, f"series-{name}", f"{title} over meta-steps")
+    return Panel(figure, f"series-{name}", f"{title} over meta-steps")
 
 
 def _bad_panel(run: Run) -> Panel | None:
@@ -68,4 +68,4 @@ def _bad_panel(run: Run) -> Panel | None:
                   **line.kwargs())  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.legend()
-    return panels.finish(figure, "bad", "Diverged particles and skipped meta-steps so far")
+    return Panel(figure, "bad", "Diverged particles and skipped meta-steps so far")

@@ -13,7 +13,6 @@ References:
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 
 Ratios = Float[np.ndarray, "tasks seeds"]
@@ -25,7 +24,9 @@ def iqm(values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "..."]:
 
     Infinite where more than a quarter of the values is.
     """
-    return np.asarray(scipy.stats.trim_mean(values, 0.25, axis=-1))
+    from scipy.stats import trim_mean  # slow to import
+
+    return np.asarray(trim_mean(values, 0.25, axis=-1))
 
 
 def iqm_interval(

@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+from matplotlib.image import imread
 
 from launch import cli
 from launch.report import build, run_figures, run_folder, styles
@@ -48,7 +49,27 @@ def test_best_in_the_table_is_bold(finished):
 def test_the_same_folder_gives_the_same_figures(tmp_path):
     run = run_folder.read(write_run(tmp_path, bundle=False, compared=False))
     with styles.drawing():
-        assert run_figures.meta_loss(run) == run_figures.meta_loss(run)
+        assert run_figures.meta_loss(run).svg == run_figures.meta_loss(run).svg
+
+
+def test_figures_as_files(tmp_path):
+    folder = write_run(tmp_path / "work")
+    assert cli.main(["report", str(folder), f"--figures={tmp_path / 'new' / 'figures'}"]) == 0
+    names = {path.name for path in (tmp_path / "new" / "figures").iterdir()}
+    stems = {"meta_loss", "comparison-0", "comparison-1", "series-grad_norm", "rule-0-0", "bad"}
+    assert {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} <= names
+    assert len(names) == 2 * len({name.split(".")[0] for name in names})
+    picture = imread(tmp_path / "new" / "figures" / "comparison-0.png")
+    assert picture.shape[0] > 300
+    assert picture.std() > 0
+
+
+def test_figures_that_cannot_be_written(tmp_path, user_error):
+    folder = write_run(tmp_path / "work", bundle=False)
+    (tmp_path / "file").write_text("")
+    line = user_error("report", folder, f"--figures={tmp_path / 'file' / 'figures'}")
+    assert "cannot be written" in line
+    assert "--figures" in line
 
 
 def test_run_that_was_stopped(tmp_path):
