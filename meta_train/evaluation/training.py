@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float
 
 from meta_train.particles import map_particles
+from meta_train.systems.inner_step import inner_step
 from tasks.base import Cfg, Params, Task
 
 _VALIDATION = 1
@@ -62,16 +63,14 @@ def advance(
     Returns:
         Parameters, state, and the training loss of each batch before the step taken on it.
     """
-    update = optax.with_extra_args_support(optimizer).update
-    loss_fn = jax.value_and_grad(task.loss, argnums=2, has_aux=True)
 
     def step(carry: tuple, key: jax.Array) -> tuple[tuple, Array]:
         params, opt_state = carry
         key_batch, key_loss = jax.random.split(key)
-        batch = task.batch(key_batch, cfg, "train")
-        (loss, _), grads = loss_fn(key_loss, cfg, params, batch)
-        updates, opt_state = update(grads, opt_state, params, value=loss)
-        return (optax.apply_updates(params, updates), opt_state), loss
+        params, opt_state, loss = inner_step(
+            task, optimizer, cfg, params, opt_state, key_batch, key_loss
+        )
+        return (params, opt_state), loss
 
     (params, opt_state), losses = jax.lax.scan(step, (params, opt_state), step_keys)
     return params, opt_state, losses

@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
 from lopt.averages import evaluation_params
 from lopt.base import LearnedOptimizer
-from lopt.blocks import block_size
 from meta_train.objective import MetaObjective
-from meta_train.particles import execution
+from meta_train.systems.inner_step import inner_step
 from meta_train.types import Theta, UnrolledSystem
 from tasks.base import Task
 
@@ -74,14 +72,10 @@ class LoptSystem(UnrolledSystem):
         self, key: jax.Array, theta: Theta, state: LoptState
     ) -> tuple[LoptState, Float[Array, ""]]:
         key_batch, key_loss, key_judge = jax.random.split(key, 3)
-        batch = self.task.batch(key_batch, state.cfg, "train")
-        loss_fn = jax.value_and_grad(self.task.loss, argnums=2, has_aux=True)
-        (loss, _), grads = loss_fn(key_loss, state.cfg, state.params, batch)
         optimizer = self.learned_optimizer.bind(theta, state.horizon)
-        with block_size(execution().block_size):
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
-        params = optax.apply_updates(state.params, updates)
-
+        params, opt_state, loss = inner_step(
+            self.task, optimizer, state.cfg, state.params, state.opt_state, key_batch, key_loss
+        )
         loss = self.objective.apply(loss.astype(jnp.float32), state.first_loss)
         if self.objective.uses_training_loss:
             loss = loss / self.unit
