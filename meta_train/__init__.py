@@ -1,11 +1,16 @@
 """Meta-training: unrolled systems, gradient estimators, the meta-step and its evaluation."""
 
 from meta_train.estimators.bptt import BPTT
+from meta_train.estimators.dodge import DODGE
 from meta_train.estimators.es import ES
+from meta_train.estimators.gpes import GPES
 from meta_train.estimators.nres import NRES
 from meta_train.estimators.pes import PES
+from meta_train.estimators.pes_analytic import PESAnalytic
+from meta_train.estimators.rtrl import RTRL
 from meta_train.estimators.truncated_bptt import TruncatedBPTT
 from meta_train.estimators.truncated_es import TruncatedES
+from meta_train.estimators.uoro import UORO
 from meta_train.horizons import (
     ENDLESS,
     ConstantHorizon,
@@ -34,8 +39,13 @@ ESTIMATORS.update(
         "es": ES,
         "truncated_es": TruncatedES,
         "nres": NRES,
+        "gpes": GPES,
+        "pes_analytic": PESAnalytic,
         "bptt": BPTT,
         "truncated_bptt": TruncatedBPTT,
+        "rtrl": RTRL,
+        "uoro": UORO,
+        "dodge": DODGE,
     }
 )
 
@@ -43,12 +53,16 @@ SYSTEMS.update({"lopt": LoptSystem})
 
 __all__ = [
     "BPTT",
+    "DODGE",
     "ENDLESS",
     "ES",
     "ESTIMATORS",
+    "GPES",
     "NRES",
     "PES",
+    "RTRL",
     "SYSTEMS",
+    "UORO",
     "ConstantHorizon",
     "EndlessHorizon",
     "Estimate",
@@ -60,6 +74,7 @@ __all__ = [
     "MetaObjective",
     "MetaState",
     "MetaTrainer",
+    "PESAnalytic",
     "ScheduledHorizon",
     "TruncatedBPTT",
     "TruncatedES",

@@ -24,6 +24,9 @@ def name(request):
     return request.param
 
 
+BY_DERIVATIVES = ("bptt", "truncated_bptt", "rtrl", "uoro", "dodge")
+
+
 def make(name, **fields):
     return ESTIMATORS[name](
         **{"horizon": 6, "truncation_length": 2, "num_pairs": 2, "std": 0.1} | fields
@@ -117,7 +120,7 @@ def test_impossible_sizes_are_refused(name, fields, message):
 
 
 def test_std_zero_is_refused_where_it_has_no_meaning(name):
-    if "bptt" not in name:
+    if name not in BY_DERIVATIVES:
         with pytest.raises(ValueError, match=r"std = 0.* above 0"):
             make(name, std=0.0)
     else:
@@ -276,7 +279,7 @@ def test_without_stagger_all_clocks_agree(name):
         assert (np.asarray(state.clock.t) == 2 * meta_step % 6).all()
 
 
-@pytest.mark.parametrize("name", ["bptt", "truncated_bptt"])
+@pytest.mark.parametrize("name", BY_DERIVATIVES)
 def test_lone_particles_are_counted_as_such(name):
     assert make(name, num_pairs=3).num_groups == 6
     (result,), _ = run(make(name, num_particles=1))
