@@ -17,7 +17,9 @@ from meta_train.evaluation.workload import HELD_OUT, META_TRAINING
 _MOST_POINTS = 50
 """Of a curve."""
 _BUDGET = Budget(num_grid=10, num_random=0)
-"""Learning rates of each baseline, on one seed that is not among those that judge."""
+"""Learning rates of each baseline."""
+_TUNING_SEEDS = 3
+"""None of which judges. With one, a rate that is good by chance may be chosen."""
 _SEED = 1_000_003
 """Added to that of the run."""
 
@@ -39,6 +41,7 @@ def compare(experiment: Experiment, config: Config, theta: Any) -> Evaluation:
         num_seeds=section["num_seeds"],
         num_points=max(x for x in range(1, _MOST_POINTS + 1) if num_steps % x == 0),
         budget=_BUDGET,
+        tuning_seeds=_TUNING_SEEDS,
         reference=tuple(names),
         seed=config.seed + _SEED,
     )

@@ -107,14 +107,14 @@ def make_plan(config: Config) -> Plan:
     if config.tuning.criterion not in CRITERIA:
         raise errors.unknown("config.tuning.criterion", config.tuning.criterion, CRITERIA)
     return Plan(
-        config.num_seeds,
-        config.num_points,
-        config.valid_batches,
-        Budget(config.tuning.num_grid, config.tuning.num_random),
-        config.tuning.criterion,
-        config.tuning.on_axes,
-        tuple(config.reference),
-        config.seed,
+        num_seeds=config.num_seeds,
+        num_points=config.num_points,
+        valid_batches=config.valid_batches,
+        budget=Budget(config.tuning.num_grid, config.tuning.num_random),
+        criterion=config.tuning.criterion,
+        on_axes=config.tuning.on_axes,
+        reference=tuple(config.reference),
+        seed=config.seed,
     )
 
 

@@ -30,7 +30,8 @@ class Plan:
         num_seeds: training runs of each optimizer on each workload, at least 2.
         num_points: recorded points of every run; the steps are a multiple of them.
         valid_batches: batches of the validation split at each recorded point.
-        budget: trials of a search, on one seed.
+        budget: trials of a search.
+        tuning_seeds: seeds that each trial is run from; none of them judges.
         criterion: what a search minimises, one of ``CRITERIA``.
         on_axes: whether baselines are tuned on every change of a task too; else they keep what was
             found on the task itself.
@@ -43,6 +44,7 @@ class Plan:
     num_points: int = 10
     valid_batches: int = 8
     budget: Budget = _BUDGET
+    tuning_seeds: int = 1
     criterion: str = CRITERIA[0]
     on_axes: bool = False
     reference: tuple[str, ...] = ("adam",)
@@ -56,10 +58,20 @@ class Plan:
             raise ValueError(
                 f"num_seeds = {self.num_seeds} must be at least 2, for a standard error."
             )
+        if self.tuning_seeds < 1:
+            raise ValueError(f"tuning_seeds = {self.tuning_seeds} must be at least 1.")
 
-    def key(self, use: int) -> jax.Array:
-        """The key of tuning or of judging."""
-        return jax.random.fold_in(jax.random.key(self.seed), use)
+    @property
+    def tuning_keys(self) -> jax.Array:
+        """Of the runs of each trial [tuning_seeds]."""
+        key = jax.random.fold_in(jax.random.key(self.seed), _TUNING)
+        return key[None] if self.tuning_seeds == 1 else jax.random.split(key, self.tuning_seeds)
+
+    @property
+    def judging_keys(self) -> jax.Array:
+        """Of the runs that judge [num_seeds]."""
+        key = jax.random.fold_in(jax.random.key(self.seed), _JUDGING)
+        return jax.random.split(key, self.num_seeds)
 
 
 class Prepared(NamedTuple):
@@ -137,6 +149,7 @@ def tuning_key(
         "criterion": plan.criterion,
         # Of training losses it plays no role how often there is validation.
         "valid": [plan.num_points, plan.valid_batches] if plan.criterion != "mean_loss" else None,
+        **({"tuning_seeds": plan.tuning_seeds} if plan.tuning_seeds != 1 else {}),
         "versions": identity.tuning_versions(),
     }
 
@@ -171,15 +184,14 @@ def _tuned(
         return _from_json(found), "shipped"
 
     def measure(trials: Sequence[Hyperparameters]) -> np.ndarray:
-        keys = jax.numpy.repeat(plan.key(_TUNING)[None], len(trials))
         by_validation = plan.criterion == "final_valid_loss"
-        curves = train(trials, keys, validated=by_validation)
+        runs = [trial for trial in trials for _ in range(plan.tuning_seeds)]
+        keys = jax.numpy.tile(plan.tuning_keys, len(trials))
+        curves = train(runs, keys, validated=by_validation)
         scores = measures.mean_losses(curves.train_loss)
-        return (
-            np.where(np.isfinite(scores), curves.valid_loss[:, -1], np.inf)
-            if by_validation
-            else scores
-        )
+        if by_validation:
+            scores = np.where(np.isfinite(scores), curves.valid_loss[:, -1], np.inf)
+        return scores.reshape(len(trials), plan.tuning_seeds).mean(axis=1)
 
     tuned = tune(optimizer.space, plan.budget, measure, plan.seed)
     store.save_json(key, _to_json(tuned))
@@ -205,8 +217,7 @@ def _curves(
     found = store.load_arrays(key)
     if found is not None and found.keys() == set(Curves._fields):
         return Curves(**found)
-    keys = jax.random.split(plan.key(_JUDGING), plan.num_seeds)
-    curves = train([hyperparameters] * plan.num_seeds, keys, validated=True)
+    curves = train([hyperparameters] * plan.num_seeds, plan.judging_keys, validated=True)
     store.save_arrays(key, curves._asdict())
     return curves
 

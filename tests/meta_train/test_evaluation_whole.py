@@ -110,16 +110,19 @@ def test_what_is_in_the_store_is_not_trained_again(finished, optimizers, tmp_pat
         evaluate(optimizers, SUITE, dataclasses.replace(PLAN, seed=1), Store([tmp_path]))
 
 
-def test_searches_are_on_another_seed_than_all_are_judged_on(tmp_path):
+@pytest.mark.parametrize("tuning_seeds", [1, 3])
+def test_searches_are_on_other_seeds_than_all_are_judged_on(tuning_seeds, tmp_path):
     of = Baseline(optax.sgd, {"learning_rate": Range(0.1, 0.1, 0.1)})
-    plan = dataclasses.replace(PLAN, budget=Budget(1, 0))
+    plan = dataclasses.replace(PLAN, budget=Budget(1, 0), tuning_seeds=tuning_seeds)
     judged = evaluate([baseline(of, "sgd")], [BOWL], plan, Store([tmp_path]))
     (search,) = (json.loads(file.read_text())["value"] for file in tmp_path.glob("*.json"))
     tuning, judging = (jax.random.fold_in(jax.random.key(plan.seed), use) for use in (0, 1))
-    seeds = [tuning, *jax.random.split(judging, plan.num_seeds)]
+    of_search = [tuning] if tuning_seeds == 1 else list(jax.random.split(tuning, tuning_seeds))
+    seeds = [*of_search, *jax.random.split(judging, plan.num_seeds)]
     losses = [float(jnp.mean(train(BOWL.task, optax.sgd(0.1), STEPS, key))) for key in seeds]
     found = judged.measures["bowl", "", "sgd"]["by_seed"]["mean_loss"]
-    assert [search["trials"][0][0], *found] == pytest.approx(losses, rel=1e-4)
+    score = np.mean(losses[:tuning_seeds])
+    assert [search["trials"][0][0], *found] == pytest.approx([score, *losses[tuning_seeds:]], 1e-4)
     assert len({round(x, 3) for x in losses}) == len(losses)
 
 
@@ -161,6 +164,7 @@ def test_no_verdict_is_about_a_tuned_multiplier(optimizers):
         (SUITE[2:], {}, "bowl, longer changes a task that is not in the suite"),
         ([BOWL], {"num_points": 3}, "20 inner steps are no multiple of num_points = 3"),
         ([BOWL], {"num_seeds": 1}, "num_seeds = 1 must be at least 2"),
+        ([BOWL], {"tuning_seeds": 0}, "tuning_seeds = 0 must be at least 1"),
         ([BOWL], {"criterion": "accuracy"}, "must be mean_loss or final_valid_loss"),
     ],
 )
