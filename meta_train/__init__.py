@@ -22,7 +22,9 @@ from meta_train.horizons import (
 )
 from meta_train.objective import MetaObjective
 from meta_train.particles import Execution
+from meta_train.systems.influence_balancing import InfluenceBalancing
 from meta_train.systems.lopt_system import LoptSystem
+from meta_train.systems.toy_regression import ToyRegression
 from meta_train.trainer import MetaTrainer
 from meta_train.types import (
     ESTIMATORS,
@@ -49,7 +51,13 @@ ESTIMATORS.update(
     }
 )
 
-SYSTEMS.update({"lopt": LoptSystem})
+SYSTEMS.update(
+    {
+        "lopt": LoptSystem,
+        "influence_balancing": InfluenceBalancing,
+        "toy_regression": ToyRegression,
+    }
+)
 
 __all__ = [
     "BPTT",
@@ -69,6 +77,7 @@ __all__ = [
     "Execution",
     "GradientEstimator",
     "Horizon",
+    "InfluenceBalancing",
     "LogUniformHorizon",
     "LoptSystem",
     "MetaObjective",
@@ -76,6 +85,7 @@ __all__ = [
     "MetaTrainer",
     "PESAnalytic",
     "ScheduledHorizon",
+    "ToyRegression",
     "TruncatedBPTT",
     "TruncatedES",
     "UnrolledSystem",
