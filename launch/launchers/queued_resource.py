@@ -1,12 +1,11 @@
 """Staying with a TPU pod: request it, wait for it, run on it, and begin again where it fails."""
 
 import subprocess
-import sys
 import time
 
 from launch import errors
 from launch.launchers import backoff, tools
-from launch.launchers.stopping import POLL_SECONDS, StopRequests
+from launch.launchers.stopping import POLL_SECONDS, SignalCount, Tries, say
 from launch.launchers.tpu_pod import Pod
 
 _ABSENT = "ABSENT"
@@ -29,7 +28,7 @@ def supervise(pod: Pod, *, max_restarts: int, delete: bool) -> int:
     Raises:
         RunFailed: the last try failed too, or gcloud cannot be used at all.
     """
-    with StopRequests() as stop:
+    with SignalCount() as stop:
         _state(pod)  # what is wrong with gcloud or the account is said before any try
         try:
             return _Supervisor(pod, stop).run(max_restarts)
@@ -39,29 +38,25 @@ def supervise(pod: Pod, *, max_restarts: int, delete: bool) -> int:
 
 
 class _Supervisor:
-    def __init__(self, pod: Pod, stop: StopRequests) -> None:
+    def __init__(self, pod: Pod, stop: SignalCount) -> None:
         self._pod = pod
         self._stop = stop
         self._installed = False
 
     def run(self, max_restarts: int) -> int:
-        failure = ""
-        for restart in range(max_restarts + 1):
-            if restart:
-                wait = backoff.seconds(restart)
-                _say(f"{failure}; restart {restart} of {max_restarts} in {wait:g} s")
-                self._stop.wait(wait)
+        tries = Tries(max_restarts, self._stop)
+        for _ in tries:
             try:
                 status = self._try()
             except errors.RunFailed as error:
-                failure = str(error)
+                tries.failure = str(error)
             else:
                 if status in (errors.DONE, errors.USER_ERROR):
                     return status
-                failure = f"the run ended with status {status}"
+                tries.failure = f"the run ended with status {status}"
             if self._stop.count:
                 return errors.STOPPED if self._stop.count == 1 else 128 + self._stop.number
-        raise errors.RunFailed(f"{failure} in the last of {max_restarts + 1} tries")
+        raise errors.RunFailed(f"{tries.failure} in the last of {max_restarts + 1} tries")
 
     def _try(self) -> int:
         """Use the pod once, up to the first request to stop.
@@ -87,7 +82,7 @@ class _Supervisor:
                 created, self._installed = True, False
             looks += 1
             wait = backoff.seconds(looks)
-            _say(f"{self._pod.name} was {state}; next look in {wait:g} s")
+            say(f"{self._pod.name} was {state}; next look in {wait:g} s")
             self._stop.wait(wait)
 
     def _run(self) -> int:
@@ -100,7 +95,7 @@ class _Supervisor:
         while process.poll() is None:
             if self._stop.count and not forwarded:
                 forwarded = True
-                _say("the hosts save and stop; again to leave them to themselves")
+                say("the hosts save and stop; again to leave them to themselves")
                 _call(self._pod.stop())
             if self._stop.count > 1:
                 process.kill()
@@ -125,7 +120,3 @@ def _must(command: list[str]) -> None:
 
 def _call(command: list[str]) -> int:
     return subprocess.run(command, check=False).returncode
-
-
-def _say(message: str) -> None:
-    print(f"lopt: {message}", file=sys.stderr, flush=True)

@@ -1,13 +1,11 @@
 """Processes that end together are started again together, with a bounded number of tries."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 from launch import errors
-from launch.launchers import backoff
-from launch.launchers.stopping import POLL_SECONDS, StopRequests
+from launch.launchers.stopping import POLL_SECONDS, SignalCount, Tries
 from launch.launchers.workers import Command, Workers
 
 GRACE_SECONDS = 30.0
@@ -41,13 +39,9 @@ def supervise(
     Raises:
         RunFailed: the last try failed too.
     """
-    failure = ""
-    with StopRequests() as stop:
-        for restart in range(max_restarts + 1):
-            if restart:
-                wait = backoff.seconds(restart)
-                _say(f"{failure}; restart {restart} of {max_restarts} in {wait:g} s")
-                stop.wait(wait)
+    with SignalCount() as stop:
+        tries = Tries(max_restarts, stop)
+        for _ in tries:
             if stop.count:
                 return errors.STOPPED
             with Workers(commands(), cores) as workers:
@@ -55,15 +49,17 @@ def supervise(
             status = _verdict(statuses, stop)
             if status is not None:
                 return status
-            failure = _described(first, statuses)
+            tries.failure = _described(first, statuses)
             if stop.count:
-                raise errors.RunFailed(f"{failure} while it was stopped; the last checkpoint holds")
-    tries = "the only try" if max_restarts == 0 else f"the last of {max_restarts + 1} tries"
-    raise errors.RunFailed(f"{failure} in {tries}; its output above says why")
+                raise errors.RunFailed(
+                    f"{tries.failure} while it was stopped; the last checkpoint holds"
+                )
+    which = "the only try" if max_restarts == 0 else f"the last of {max_restarts + 1} tries"
+    raise errors.RunFailed(f"{tries.failure} in {which}; its output above says why")
 
 
 def _watch(
-    workers: Workers, stop: StopRequests, grace_seconds: float
+    workers: Workers, stop: SignalCount, grace_seconds: float
 ) -> tuple[list[int | None], int]:
     """Wait until every worker has ended.
 
@@ -89,13 +85,13 @@ def _watch(
         time.sleep(POLL_SECONDS)
 
 
-def _is_failure(status: int | None, stop: StopRequests) -> bool:
+def _is_failure(status: int | None, stop: SignalCount) -> bool:
     # A worker that is asked to stop before it listens for signals dies of it, with nothing to save.
     harmless = (None, errors.DONE, errors.STOPPED, _TERMINATED if stop.count else None)
     return status not in harmless
 
 
-def _verdict(statuses: Sequence[int | None], stop: StopRequests) -> int | None:
+def _verdict(statuses: Sequence[int | None], stop: SignalCount) -> int | None:
     """What the processes' ends mean together; None for a failure."""
     if all(status == errors.DONE for status in statuses):
         return errors.DONE
@@ -115,7 +111,3 @@ def _described(worker: int, statuses: Sequence[int | None]) -> str:
     if status - 128 in names:
         return f"worker {worker} was ended by {names[status - 128]}"
     return f"worker {worker} ended with status {status}"
-
-
-def _say(message: str) -> None:
-    print(f"lopt: {message}", file=sys.stderr, flush=True)
