@@ -10,13 +10,13 @@ from absl import flags
 from launch import errors, options
 
 HELP = """
-usage: lopt list [bundles|optimizers|tasks|estimators|baselines|configs]
+usage: lopt list [bundles|optimizers|tasks|estimators|baselines|configs|experiments]
 
 Show every name that a config or a command can hold, with one line about each. Without an argument:
 all kinds. Bundles are meta-trained optimizers that come with lopt, for `lopt.load(NAME)`.
 """
 
-KINDS = ("bundles", "optimizers", "tasks", "estimators", "baselines", "configs")
+KINDS = ("bundles", "optimizers", "tasks", "estimators", "baselines", "configs", "experiments")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -58,6 +58,10 @@ def rows(kind: str) -> dict[str, str]:
         from meta_train.evaluation import BASELINES
 
         return {name: baseline.description for name, baseline in BASELINES.items()}
+    if kind == "experiments":
+        from launch.reproduce.experiments import EXPERIMENTS
+
+        return {name: experiment.summary for name, experiment in EXPERIMENTS.items()}
     return {name: _summary(entry) for name, entry in _registry(kind).items()}
 
 

@@ -1,0 +1,1 @@
+"""``lopt reproduce``: experiments of the PES paper, by name and with their figure."""
