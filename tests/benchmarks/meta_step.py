@@ -21,16 +21,6 @@ TASKS = {
     "mnist_mlp": ((28, 28, 1), (32,), 128, 20),
     "cifar10_mlp": ((32, 32, 3), (128, 128, 128), 128, 4),
 }
-REFERENCE = {
-    # Inner steps per second of the reference framework on one core of 135 GFLOP/s.
-    ("digits_mlp", "mlp"): 3078,
-    ("mnist_mlp", "mlp"): 162,
-    ("cifar10_mlp", "mlp"): 9.2,
-    ("digits_mlp", "adafac_mlp"): 3376,
-    ("mnist_mlp", "adafac_mlp"): 167,
-    ("cifar10_mlp", "adafac_mlp"): 5.7,
-}
-REFERENCE_GFLOPS = 135
 
 _TASK = flags.DEFINE_enum("task", "mnist_mlp", sorted(TASKS), "Inner task.")
 _OPTIMIZER = flags.DEFINE_string("optimizer", "mlp", "Learned optimizer.")
@@ -126,11 +116,6 @@ def main(arguments: list[str]) -> None:
     print(f"first meta-step           {first_seconds:10.1f} s, clocks run in, compilation included")
     print(f"meta-step                 {statistics.median(seconds) * 1e3:10.1f} ms")
     print(f"inner steps per second    {rate:10.0f}")
-    reference = REFERENCE.get((_TASK.value, _OPTIMIZER.value))
-    if reference:
-        scaled = reference * gflops / REFERENCE_GFLOPS
-        print(f"reference framework       {reference:10.0f} at {REFERENCE_GFLOPS} GFLOP/s")
-        print(f"ratio at equal matrix rate{rate / scaled:10.1f}")
 
 
 if __name__ == "__main__":
