@@ -39,10 +39,8 @@ def locate(given: str) -> Path:
     Raises:
         UserError: it is neither a folder nor the name of a shipped bundle.
     """
-    try:
+    with errors.reading():
         folder = shipped.find(os.path.expanduser(given))
-    except ValueError as error:
-        raise errors.UserError(str(error)) from error
     if not folder.is_dir():
         raise errors.UserError(f"{folder} is not a folder")
     return folder
@@ -59,10 +57,8 @@ def load(given: str) -> tuple[Path, lopt.Bundle]:
     """
     folder = locate(given)
     folder = folder / BUNDLE if (folder / BUNDLE).is_dir() else folder
-    try:
+    with errors.reading():
         return folder, lopt.load_bundle(folder)
-    except ValueError as error:
-        raise errors.UserError(str(error)) from error
 
 
 def save(

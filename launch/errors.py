@@ -33,20 +33,27 @@ class RunFailed(Exception):
 
 
 @contextlib.contextmanager
-def from_library(where: str = "") -> Iterator[None]:
-    """Show a ``ValueError`` or ``OSError`` of the library as what it is to the user.
-
-    Args:
-        where: precedes the message of a ``ValueError``.
+def reading() -> Iterator[None]:
+    """Show what the library says of a file that it cannot read as the user's mistake.
 
     Raises:
         UserError: instead of a ``ValueError``.
-        RunFailed: instead of an ``OSError``, of a file that cannot be written.
     """
     try:
         yield
     except ValueError as error:
-        raise UserError(f"{where}{error}") from error
+        raise UserError(str(error)) from error
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Show a file that the library cannot write as a failure of the run.
+
+    Raises:
+        RunFailed: instead of an ``OSError``.
+    """
+    try:
+        yield
     except OSError as error:
         raise RunFailed(
             f"{error.filename or 'a file'} cannot be written ({error.strerror or error}); what is "

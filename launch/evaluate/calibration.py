@@ -76,7 +76,7 @@ def calibrate_all(config: Config, names: Sequence[str], plan: Plan, folder: Path
         on_cpu = jax.default_backend() == "cpu"
         workers = plan.workers or (joblib.cpu_count() if on_cpu else 1)
         entries = {}
-        with workdir.lock(folder), ThreadPoolExecutor(workers) as pool, errors.from_library():
+        with workdir.lock(folder), ThreadPoolExecutor(workers) as pool, errors.writing():
             store = Store([folder / _PARTS])
             for one in baselines:
                 tuned = _calibrated(one, trained, plan, fields["seed"], store, pool.map)

@@ -60,7 +60,7 @@ def evaluate(config: Config, bundles: Sequence[str], folder: Path) -> None:
         suite = make_suite(fields)
         held_out.check(suite, optimizers)
         devices = _devices(fields["workers"])
-        with workdir.lock(folder), errors.from_library():
+        with workdir.lock(folder), errors.writing():
             write_config(folder, config)
             _announce(optimizers, suite, plan, len(devices))
             shared = cache.folder("evaluation", fields["cache_dir"])

@@ -7,6 +7,7 @@ from typing import Any
 from launch import cache, errors
 from launch.report import evaluation_report, page, run_folder, run_report, styles
 from launch.report.panels import Panel
+from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import SUMMARY
 
 
@@ -35,8 +36,9 @@ def make(folder: Path, figures: Path | None = None) -> str:
 def _content(folder: Path) -> tuple[str, dict[str, Any]]:
     """Template and content of the page."""
     if (folder / SUMMARY).exists():
-        with errors.from_library():
-            return evaluation_report.TEMPLATE, evaluation_report.content(folder)
+        with errors.reading():
+            evaluation = Evaluation.load(folder)
+        return evaluation_report.TEMPLATE, evaluation_report.content(evaluation, folder)
     if run_folder.is_run(folder):
         return run_report.TEMPLATE, run_report.content(run_folder.read(folder))
     raise errors.UserError(

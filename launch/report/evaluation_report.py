@@ -33,13 +33,13 @@ class Drawn(NamedTuple):
     panels: list[Panel]
 
 
-def content(folder: Path) -> dict[str, Any]:
+def content(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     """What the template shows; to be called within ``styles.drawing()``.
 
-    Raises:
-        ValueError: the summary is damaged or of another format.
+    Args:
+        evaluation: what the page is about.
+        folder: where it is, and its config.
     """
-    evaluation = Evaluation.load(folder)
     remarks = list(evaluation.remarks)
     config = run_folder.read_json(folder / workdir.CONFIG, dict, remarks) or {}
     lines = styles.lines(evaluation.learned, [*evaluation.tuned, *evaluation.baselines])

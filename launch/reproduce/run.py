@@ -46,7 +46,7 @@ def reproduce(name: str, experiment: Experiment, preset_name: str, folder: Path)
     """
     started, preset = time.monotonic(), experiment.presets[preset_name]
     cache.enable()
-    with signals.listen(), workdir.lock(folder), errors.from_library():
+    with signals.listen(), workdir.lock(folder), errors.writing():
         store = Store([folder / "parts"])
         print(
             f"{name}: {', '.join(experiment.methods)}, {preset.meta_steps:,} meta-steps with each "

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lopt
-from launch import bundles, configuration
+from launch import bundles, cli, configuration
 from launch.config_kinds import EVALUATE
 from launch.evaluate import run, together
 from launch.report import build
@@ -262,6 +262,26 @@ def test_any_change_of_the_search_misses_the_cache(
     with pytest.raises(AssertionError, match="nothing should be trained"):
         evaluate(tmp_path, *WORDS, f"--config.cache_dir={cache}", change)
     assert forbid_training
+
+
+def test_a_defect_is_not_called_a_mistake_of_the_user(evaluate, tmp_path, monkeypatch):
+    def fail(self, *arguments, **keywords):
+        raise ValueError("shapes differ")
+
+    monkeypatch.setattr(judge._Trainer, "__call__", fail)
+    with pytest.raises(ValueError, match="shapes differ"):
+        evaluate(tmp_path, *SMALL)
+
+
+def test_a_disk_that_is_full_fails_the_command(tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("meta_train.evaluation.store.write_atomically", full)
+    assert cli.main(["evaluate", *SMALL, f"--workdir={tmp_path}"]) == 1
+    shown = capsys.readouterr().err
+    assert "cannot be written (No space left on device)" in shown
+    assert "the same command goes on from there" in shown
 
 
 def test_a_curve_that_is_not_finite_is_told(evaluate, tmp_path):
