@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from meta_train.evaluation.evaluation import Evaluation
@@ -14,15 +15,18 @@ def losses(evaluation: Evaluation) -> Table:
     """Every optimizer on every workload; the lowest mean loss of each is bold."""
     summary = evaluation.summary
     title = f"training over {summary['num_steps']} inner steps, {summary['num_seeds']} seeds"
-    table = Table("task", "optimizer", title=title, title_justify="left")
-    for column in ("mean loss", "final", "valid", "accuracy", "speed-up", "in time", "µs/step"):
-        table.add_column(column, justify="right")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("optimizer", overflow="fold", min_width=16)
+    table.add_column("mean loss", justify="right")
+    for column in ("final", "valid", "accuracy", "speed-up", "in time", "µs/step"):
+        table.add_column(column, justify="right", no_wrap=True)
     for setting, task in zip(evaluation.settings, summary["tasks"], strict=True):
         told_wrong = task["declared_num_steps"] != task["num_steps"]
         # Baselines are told nothing else than on the task itself.
         names = evaluation.learned if told_wrong else [x["name"] for x in summary["optimizers"]]
         rows = [evaluation.measures[setting.label, setting.axis, name] for name in names]
         finite = [x["mean_loss"] for x in rows if x["mean_loss"] is not None]
+        table.add_row(setting.title, style="italic")
         for row in rows:
             cells = (
                 _mean(row),
@@ -34,7 +38,7 @@ def losses(evaluation: Evaluation) -> Table:
                 _cell(row["microseconds_per_step"], ".0f"),
             )
             style = "bold" if finite and row["mean_loss"] == min(finite) else None
-            table.add_row(setting.title, row["optimizer"], *cells, style=style)
+            table.add_row(f"  {row['optimizer']}", *cells, style=style)
         table.add_section()
     return table
 

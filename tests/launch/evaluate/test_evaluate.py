@@ -205,8 +205,10 @@ def test_learned_optimizers_alone_are_told_a_wrong_number_of_steps(finished, cap
     assert {x["runs"] for x in summary["aggregate"]} == {4 * 2}
     assert len(list((folder / "parts").glob("*.npz"))) == 3 * 3 + 1
     run.show(Evaluation.load(folder))
-    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("│ bowl, told")]
-    assert "small" in line
+    shown = capsys.readouterr().out.splitlines()
+    (heading,) = [i for i, line in enumerate(shown) if line.strip() == "bowl, told x3"]
+    assert shown[heading + 1].split()[0] == "small"
+    assert shown[heading + 2].strip() == ""  # baselines are told nothing else
     assert together.main([str(folder)]) == 0
     assert "adam" in capsys.readouterr().out
 
