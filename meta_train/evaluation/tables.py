@@ -18,7 +18,7 @@ def losses(evaluation: Evaluation) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("optimizer", overflow="fold", min_width=16)
     table.add_column("mean loss", justify="right")
-    for column in ("final", "valid", "accuracy", "speed-up", "in time", "µs/step"):
+    for column in ("final", "valid", "acc.", "speed-up", "in time", "µs"):
         table.add_column(column, justify="right", no_wrap=True)
     for setting, task in zip(evaluation.settings, summary["tasks"], strict=True):
         told_wrong = task["declared_num_steps"] != task["num_steps"]
@@ -30,8 +30,8 @@ def losses(evaluation: Evaluation) -> Table:
         for row in rows:
             cells = (
                 _mean(row),
-                _cell(row["final_loss"]),
-                _cell(row["final_valid_loss"]),
+                _cell(row["final_loss"], ".3g"),
+                _cell(row["final_valid_loss"], ".3g"),
                 _cell(row["final_valid_accuracy"], ".3f"),
                 _cell(row["speedup"], ".2f"),
                 _cell(row["speedup_seconds"], ".2f"),
