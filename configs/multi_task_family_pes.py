@@ -1,7 +1,7 @@
 """PES on families of MLPs over three data sets at once, of random width, depth and scale.
 
 Command: lopt meta-train --config=multi_task_family_pes --workdir=runs/multi_task_family_pes
-Data: lopt data prepare mnist, and the same for fashion_mnist
+Data: lopt data prepare mnist, and the same for fashion_mnist and cifar10
 Machine: not yet measured.
 Minutes: not yet measured.
 Result: not yet measured.
