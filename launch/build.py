@@ -152,7 +152,7 @@ def check_numbers(config: Config) -> None:
             "config.comparison.num_seeds = 0 for no comparison"
         )
     for name in baselines:
-        if name not in BASELINES:
+        if not isinstance(name, str) or name not in BASELINES:
             raise errors.unknown("config.comparison.baselines", name, BASELINES)
     if config.init_from is not None and not isinstance(config.init_from, str):
         raise errors.UserError(

@@ -46,6 +46,7 @@ BASE = ("meta-train", "--config=base", "--config.tasks=quadratic")
             "comparison.baselines 'lio'; did you mean",
         ),
         (["--config.comparison.baselines=()"], "config.comparison.baselines is empty"),
+        (["--config.comparison.baselines=((),)"], "unknown config.comparison.baselines ()"),
         (["--config.comparison.num_steps=0"], "config.comparison.num_steps = 0"),
         (["--config.meta_validation.tasks=quadratic"], "tasks.quadratic is the same task as"),
         (["--config.comparison.held_out={'x': {'name': 'quadratic', 'seed': 0}}"],
