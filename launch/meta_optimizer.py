@@ -100,18 +100,21 @@ def _behind(
             "{'scalars': 1.0, 'network': 0.1}, or None"
         )
     for group, factor in (factors or {}).items():
-        if not isinstance(factor, int | float) or not factor >= 0:
+        if not _is_number(factor) or not factor >= 0:
             raise errors.UserError(
                 f"config.{_WHERE}.group_factors: {group} = {factor!r} must be a number, at least 0"
             )
-    is_rate = isinstance(average_rate, int | float) and 0 < average_rate <= 1
-    if average_rate is not None and not is_rate:
+    if average_rate is not None and not (_is_number(average_rate) and 0 < average_rate <= 1):
         raise errors.UserError(
             f"config.{_WHERE}.average_rate = {average_rate!r} must be above 0 and at most 1, or "
             "None for no average"
         )
     scales = [groups.scale_groups(factors)] if factors else []
-    return scales if average_rate is None else [*scales, groups.average_theta(average_rate)]
+    return scales if average_rate is None else [*scales, groups.average_theta(float(average_rate))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _transforms(fields: Mapping[str, Any]) -> list[optax.GradientTransformation]:

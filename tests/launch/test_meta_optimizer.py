@@ -52,6 +52,8 @@ def test_factors_of_groups_and_an_average_follow_the_step():
         ({"group_factors": True}, "group_factors = True must be a dict"),
         ({"average_rate": "fast"}, "average_rate = 'fast' must be above 0"),
         ({"average_rate": 0.0}, "average_rate = 0.0 must be above 0 and at most 1"),
+        ({"average_rate": True}, "average_rate = True must be above 0 and at most 1"),
+        ({"group_factors": {"w": True}}, "w = True must be a number, at least 0"),
     ],
 )
 def test_impossible_groups_and_averages_are_refused(section, message):
