@@ -3,8 +3,8 @@
 Command: lopt meta-train --config=multi_task_family_pes --workdir=runs/multi_task_family_pes
 Data: lopt data prepare mnist, and the same for fashion_mnist and cifar10
 Machine: one core of an AMD EPYC virtual machine with AVX-512, at other work on both.
-Minutes: 23 to 41 at other work, 5 of processor time for the comparison.
-Result: seeds 0 to 2: mean training loss over 1,000 steps, of the family's members together, 67 to
+Minutes: 17 with the other core idle, 27 to 41 at other work.
+Result: seeds 0 to 3: mean training loss over 1,000 steps, of the family's members together, 67 to
 96 % below Adam's on digits, 49 to 71 % on MNIST, 31 to 51 % on Fashion-MNIST and 24 to 95 % below
 schedule-free AdamW's, each at one rate for all members; 6 to 7 % below Adam and 1 to 2 % below
 schedule-free AdamW on CIFAR-10, which it never saw. Validation losses at the end are below Adam's
