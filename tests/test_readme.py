@@ -1,4 +1,4 @@
-"""The README's code runs as it stands."""
+"""The code of README and docs/use.md runs as it stands; the catalogue names everything."""
 
 import re
 import runpy
@@ -7,12 +7,16 @@ from pathlib import Path
 import jax
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, USE, CATALOGUE = (
+    (ROOT / page).read_text(encoding="utf-8")
+    for page in ("README.md", "docs/use.md", "docs/catalogue.md")
+)
 PYTHON = r"```python\n(.*?)```"
 
 
 def test_python_blocks_run(tmp_path, monkeypatch, capsys):
-    use, options, meta_train, _ = re.findall(PYTHON, README, flags=re.DOTALL)
+    use, meta_train, _ = re.findall(PYTHON, README, flags=re.DOTALL)
+    (options,) = re.findall(PYTHON, USE, flags=re.DOTALL)
     for number, smaller in (
         ("range(500)", "range(2)"),
         ("truncation_length=20", "truncation_length=2"),
@@ -42,4 +46,4 @@ def test_tables_name_every_registry_entry():
 
     names = [*lopt.LOPTS, *meta_train.ESTIMATORS]
     names += [name for name in tasks.TASKS if not name.endswith("_mlp_family")]
-    assert [name for name in names if f"`{name}`" not in README] == []
+    assert [name for name in names if f"`{name}`" not in CATALOGUE] == []
