@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("launch.export", "write the optimizer of a run as a bundle to share"),
     "list": ("launch.list_names", "show the optimizers, tasks, estimators, baselines and configs"),
     "data": ("launch.data", "show or prepare the data sets that tasks read"),
-    "launch": ("launch.launchers.command", "meta-train with several processes or on a cluster"),
+    "launch": ("launch.launchers", "meta-train with several processes or on a cluster"),
 }
 """Subcommand -> (module, one line of help)."""
 

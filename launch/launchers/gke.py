@@ -8,8 +8,7 @@ from typing import Any
 from absl import flags
 
 from launch import errors
-from launch.launchers import arguments as launcher_arguments
-from launch.launchers import jobset, tools
+from launch.launchers import common, jobset
 
 HELP = """
 usage: lopt launch gke --image=IMAGE --hosts=N --volume_claim=NAME [FLAGS]
@@ -59,18 +58,14 @@ example: lopt launch gke --image=europe-docker.pkg.dev/me/lopt/lopt:1 --hosts=4
 def run(arguments: Sequence[str]) -> int:
     """Apply the manifest; returns the exit status."""
     values = _flags()
-    given, words = launcher_arguments.parse(arguments, values)
+    given, words = common.parse(arguments, values)
     _check(given, words)
     hosts = jobset.Hosts(**{field.name: given[field.name] for field in fields(jobset.Hosts)})
     manifest = jobset.manifest(hosts, words, given["max_restarts"])
     document = json.dumps(manifest, indent=2) + "\n"
+    how = "see https://kubernetes.io/docs/tasks/tools"
     command = ["kubectl", "apply", "--filename=-"]
-    if given["dry_run"]:
-        print(f"# {tools.shown(command)}, with this on its standard input:\n{document}", end="")
-        return errors.DONE
-    tools.require("kubectl", "see https://kubernetes.io/docs/tasks/tools")
-    tools.submit(command, document)
-    return errors.DONE
+    return common.run_or_show(command, document, how, given["dry_run"])
 
 
 def _flags() -> flags.FlagValues:
@@ -89,18 +84,18 @@ def _flags() -> flags.FlagValues:
         flags.DEFINE_string(name, None, "As Kubernetes reads it.", flag_values=values)
     flags.DEFINE_string("name", "lopt", "The JobSet's name.", flag_values=values)
     flags.DEFINE_bool("spot", False, "Spot nodes.", flag_values=values)
-    launcher_arguments.define_common(values, max_restarts=10)
+    common.define(values, max_restarts=10)
     return values
 
 
 def _check(given: Mapping[str, Any], words: Sequence[str]) -> None:
-    launcher_arguments.require(given, image="europe-docker.pkg.dev/me/lopt/lopt:1", hosts="4")
-    launcher_arguments.check_name(given["name"])
+    common.require(given, image="europe-docker.pkg.dev/me/lopt/lopt:1", hosts="4")
+    common.check_name(given["name"])
     if given["accelerator"]:
-        launcher_arguments.require(given, chips_per_host="4")
+        common.require(given, chips_per_host="4")
     elif given["topology"] or given["chips_per_host"]:
-        launcher_arguments.require(given, accelerator="tpu-v5-lite-podslice")
-    folder = launcher_arguments.shared_workdir(words)
+        common.require(given, accelerator="tpu-v5-lite-podslice")
+    folder = common.shared_workdir(words)
     if not given["volume_claim"]:
         raise errors.UserError(
             f"--workdir={folder} is inside the pods and lost with them: give --volume_claim=NAME"

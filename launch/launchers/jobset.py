@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from launch import errors
-from launch.launchers import tools
+from launch.launchers.common import double_dollars
 
 MOUNT = "/data"
 """Where the volume is mounted."""
@@ -99,7 +99,7 @@ def _pod(hosts: Hosts, words: Sequence[str]) -> Manifest:
     worker = _given(
         name=_JOB,
         image=hosts.image,
-        command=["lopt", "meta-train", *tools.double_dollars(words), *_cluster(hosts)],
+        command=["lopt", "meta-train", *double_dollars(words), *_cluster(hosts)],
         env=[_from_annotation("PROCESS_ID", "batch.kubernetes.io/job-completion-index")],
         resources=_resources(hosts) or None,
         volumeMounts=[{"name": "data", "mountPath": MOUNT}],

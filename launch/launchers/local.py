@@ -1,17 +1,20 @@
 """``lopt launch local``: several processes on this machine, supervised."""
 
 import os
+import shlex
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
 
 import launch
 from launch import errors
-from launch.launchers import arguments as launcher_arguments
-from launch.launchers import supervisor, tools
+from launch.launchers import backoff, common
+from launch.launchers.workers import Command, Workers
 
 HELP = """
 usage: lopt launch local --processes=N [FLAGS] -- --config=CONFIG --workdir=DIR [...]
@@ -42,6 +45,9 @@ Common failures
 example: lopt launch local --processes=2 -- --config=digits_mlp_pes --workdir=runs/digits
 """
 
+GRACE_SECONDS = 30.0
+"""How long the others may take to notice that a process has failed; JAX's take as long."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run and supervise the processes; returns the exit status."""
@@ -50,18 +56,16 @@ def run(arguments: Sequence[str]) -> int:
     flags.DEFINE_integer(
         "cores_per_process", None, "Cores of each.", lower_bound=1, flag_values=values
     )
-    launcher_arguments.define_common(values, max_restarts=3)
-    given, words = launcher_arguments.parse(arguments, values)
-    launcher_arguments.require(given, processes="2")
+    common.define(values, max_restarts=3)
+    given, words = common.parse(arguments, values)
+    common.require(given, processes="2")
     processes = given["processes"]
     cores = split_cores(processes, given["cores_per_process"])
     if given["dry_run"]:
         _print(commands(words, processes, "PORT"), cores)
         return errors.DONE
-    return supervisor.supervise(
-        lambda: commands(words, processes, str(_free_port())),
-        max_restarts=given["max_restarts"],
-        cores=cores,
+    return supervise(
+        lambda: commands(words, processes, str(_free_port())), given["max_restarts"], cores
     )
 
 
@@ -73,10 +77,51 @@ def commands(words: Sequence[str], processes: int, port: str) -> list[list[str]]
         processes: how many there are.
         port: where process 0 waits for the others.
     """
-    common = [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={processes}"]
+    shared = [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={processes}"]
     return [
-        [*_meta_train(), *words, *common, f"--process_id={process}"] for process in range(processes)
+        [*_meta_train(), *words, *shared, f"--process_id={process}"] for process in range(processes)
     ]
+
+
+def supervise(
+    commands: Callable[[], Sequence[Command]],
+    max_restarts: int,
+    cores: Sequence[Sequence[int]] | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+) -> int:
+    """Run processes until all are done.
+
+    Where one fails, the others may end by themselves for ``grace_seconds``; then all are ended and
+    started again. SIGTERM and SIGINT are handed on as SIGTERM, once, and the workers waited for; a
+    second signal kills them.
+
+    Args:
+        commands: gives what the processes of one try run, a fresh port included.
+        max_restarts: tries after the first.
+        cores: the cores of each process.
+        grace_seconds: see above.
+
+    Returns:
+        The exit status: done, the user's mistake (never tried again), stopped after saving, or 128
+        + the number of a second signal.
+
+    Raises:
+        RunFailed: the last try failed too.
+    """
+
+    def attempt() -> int:
+        with Workers(commands(), cores) as workers:
+            statuses, first = _watch(workers, stop, grace_seconds)
+        status = _verdict(statuses, stop)
+        if status is not None:
+            return status
+        failure = _described(first, statuses[first] or 0)
+        if stop.count:
+            raise errors.RunFailed(f"{failure} while it was stopped; the last checkpoint holds")
+        raise backoff.Failure(failure)
+
+    with backoff.StopCount() as stop:
+        return backoff.try_until_done(attempt, max_restarts, stop)
 
 
 def split_cores(processes: int, each: int | None) -> list[list[int]] | None:
@@ -127,4 +172,58 @@ def _print(lines: Sequence[Sequence[str]], cores: Sequence[Sequence[int]] | None
     print("# PORT is a free one, chosen anew for every try.")
     for process, line in enumerate(lines):
         where = f", cores {','.join(map(str, cores[process]))}" if cores else ""
-        print(f"# process {process}{where}\n{tools.shown(line)}")
+        print(f"# process {process}{where}\n{shlex.join(line)}")
+
+
+def _watch(
+    workers: Workers, stop: backoff.StopCount, grace_seconds: float
+) -> tuple[list[int | None], int]:
+    """Wait until every worker has ended.
+
+    Returns:
+        The statuses, and which worker failed first (0 where none did).
+    """
+    first, deadline, forwarded = None, float("inf"), 0
+    while True:
+        statuses = workers.statuses()
+        failed = [i for i, status in enumerate(statuses) if _is_failure(status, stop)]
+        if failed and first is None:
+            first, deadline = failed[0], time.monotonic() + grace_seconds
+        if None not in statuses:
+            return statuses, first or 0
+        if forwarded < stop.count:
+            if stop.count == 1:
+                workers.terminate()
+            else:
+                workers.kill()
+            forwarded = stop.count
+        if errors.USER_ERROR in statuses or time.monotonic() > deadline:
+            workers.kill()
+        time.sleep(backoff.POLL_SECONDS)
+
+
+def _is_failure(status: int | None, stop: backoff.StopCount) -> bool:
+    # A worker that is asked to stop before it listens for signals dies of it, with nothing to save.
+    harmless = (None, errors.DONE, errors.STOPPED, 128 + signal.SIGTERM if stop.count else None)
+    return status not in harmless
+
+
+def _verdict(statuses: Sequence[int | None], stop: backoff.StopCount) -> int | None:
+    """What the processes' ends mean together; None for a failure."""
+    if all(status == errors.DONE for status in statuses):
+        return errors.DONE
+    if errors.USER_ERROR in statuses:
+        return errors.USER_ERROR
+    if stop.count > 1:
+        return stop.status
+    # Whoever says so has saved, even if its peers then failed for want of it.
+    if errors.STOPPED in statuses:
+        return errors.STOPPED
+    return None if any(_is_failure(status, stop) for status in statuses) else errors.STOPPED
+
+
+def _described(worker: int, status: int) -> str:
+    names = {int(number): number.name for number in signal.Signals}
+    if status - 128 in names:
+        return f"worker {worker} was ended by {names[status - 128]}"
+    return f"worker {worker} ended with status {status}"

@@ -1,16 +1,102 @@
-"""Staying with a TPU pod: request it, wait for it, run on it, and begin again where it fails."""
+"""A TPU pod as a queued resource: its commands, and staying with it until the run is done.
 
+On the hosts a remote shell is unavoidable: what it reads is joined by ``shlex``. The run is a
+transient systemd unit, which gives what a bare ssh session does not: one run at a time, ended
+whole by ``systemctl stop`` even when the connection that began it is lost, and a SIGTERM with time
+to save when the host shuts down.
+"""
+
+import dataclasses
+import shlex
 import subprocess
 import time
 
 from launch import errors
-from launch.launchers import backoff, tools
-from launch.launchers.stopping import POLL_SECONDS, SignalCount, Tries, say
-from launch.launchers.tpu_pod import Pod
+from launch.launchers.backoff import POLL_SECONDS, Failure, StopCount, say, seconds, try_until_done
+from launch.launchers.common import double_dollars
 
+_GCLOUD = ("gcloud", "compute", "tpus")
+_UNIT = "lopt"
+_SAVE_SECONDS = 120
+"""Between SIGTERM and SIGKILL."""
+_HOME = "lopt-env"
+"""The virtual environment, in the home folder, where ssh sessions begin."""
+_STOP = f"sudo systemctl stop {_UNIT} 2>/dev/null || true"
+"""Nothing to stop is no failure."""
 _ABSENT = "ABSENT"
 _GONE = ("SUSPENDED", "FAILED")
 """States that a queued resource does not leave by itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pod:
+    """A TPU pod and what runs on it; fields are the launcher's flags of the same names.
+
+    ``words`` are the arguments of ``lopt meta-train``.
+    """
+
+    name: str
+    zone: str
+    accelerator_type: str
+    runtime_version: str
+    package: str
+    words: tuple[str, ...]
+    project: str | None = None
+    startup_script: str | None = None
+    spot: bool = False
+
+    def create(self) -> list[str]:
+        """Request it."""
+        command = self._queued_resource("create")
+        command += [f"--node-id={self.name}", f"--accelerator-type={self.accelerator_type}"]
+        command += [f"--runtime-version={self.runtime_version}"]
+        if self.spot:
+            command.append("--spot")
+        if self.startup_script:
+            command.append(f"--metadata-from-file=startup-script={self.startup_script}")
+        return command
+
+    def describe(self) -> list[str]:
+        """Print its state."""
+        return [*self._queued_resource("describe"), "--format=value(state.state)"]
+
+    def delete(self) -> list[str]:
+        """Delete it, the hosts included."""
+        return [*self._queued_resource("delete"), "--force", "--quiet"]
+
+    def install(self) -> list[str]:
+        """Install the package on every host; uv brings a Python that is new enough."""
+        uv = ["python3", "-m", "uv"]
+        steps = [
+            ["python3", "-m", "pip", "install", "--quiet", "--user", "uv"],
+            [*uv, "venv", "--quiet", "--allow-existing", "--python", "3.12", _HOME],
+            [*uv, "pip", "install", "--quiet", "--python", _HOME, self.package],
+        ]
+        return self._on_hosts(" && ".join(map(shlex.join, steps)))
+
+    def start(self) -> list[str]:
+        """Run on every host, after ending what an earlier try may have left there."""
+        options = ["--quiet", "--collect", "--wait", "--pipe", "--same-dir", f"--unit={_UNIT}"]
+        options += ["--property=KillMode=mixed", f"--property=TimeoutStopSec={_SAVE_SECONDS}"]
+        words = ["meta-train", *double_dollars(self.words), "--distributed"]
+        unit = shlex.join(["sudo", "systemd-run", *options])
+        program = f'--uid="$(id -un)" -- "$PWD"/{_HOME}/bin/lopt'
+        return self._on_hosts(f"{_STOP}; {unit} {program} {shlex.join(words)}")
+
+    def stop(self) -> list[str]:
+        """Let every host save and stop."""
+        return self._on_hosts(_STOP)
+
+    def _on_hosts(self, command: str) -> list[str]:
+        ssh = [*_GCLOUD, "tpu-vm", "ssh", self.name, *self._place()]
+        return [*ssh, "--worker=all", f"--command={command}"]
+
+    def _queued_resource(self, verb: str) -> list[str]:
+        return [*_GCLOUD, "queued-resources", verb, self.name, *self._place()]
+
+    def _place(self) -> list[str]:
+        project = [f"--project={self.project}"] if self.project else []
+        return [f"--zone={self.zone}", *project]
 
 
 def supervise(pod: Pod, *, max_restarts: int, delete: bool) -> int:
@@ -28,60 +114,44 @@ def supervise(pod: Pod, *, max_restarts: int, delete: bool) -> int:
     Raises:
         RunFailed: the last try failed too, or gcloud cannot be used at all.
     """
-    with SignalCount() as stop:
+    with StopCount() as stop:
         _state(pod)  # what is wrong with gcloud or the account is said before any try
         try:
-            return _Supervisor(pod, stop).run(max_restarts)
+            return try_until_done(_Tries(pod, stop).attempt, max_restarts, stop)
         finally:
             if delete:
                 _call(pod.delete())
 
 
-class _Supervisor:
-    def __init__(self, pod: Pod, stop: SignalCount) -> None:
+class _Tries:
+    def __init__(self, pod: Pod, stop: StopCount) -> None:
         self._pod = pod
         self._stop = stop
         self._installed = False
 
-    def run(self, max_restarts: int) -> int:
-        tries = Tries(max_restarts, self._stop)
-        for _ in tries:
-            try:
-                status = self._try()
-            except errors.RunFailed as error:
-                tries.failure = str(error)
-            else:
-                if status in (errors.DONE, errors.USER_ERROR):
-                    return status
-                tries.failure = f"the run ended with status {status}"
-            if self._stop.count:
-                return errors.STOPPED if self._stop.count == 1 else 128 + self._stop.number
-        raise errors.RunFailed(f"{tries.failure} in the last of {max_restarts + 1} tries")
-
-    def _try(self) -> int:
-        """Use the pod once, up to the first request to stop.
-
-        Raises:
-            RunFailed: a step before the run failed.
-        """
+    def attempt(self) -> int:
+        """Use the pod once, up to the first request to stop."""
         self._await_active()
         if not self._installed and not self._stop.count:
             _must(self._pod.install())
             self._installed = True
-        return errors.STOPPED if self._stop.count else self._run()
+        status = errors.STOPPED if self._stop.count else self._run()
+        if status not in (errors.DONE, errors.USER_ERROR):
+            raise Failure(f"the run ended with status {status}")
+        return status
 
     def _await_active(self) -> None:
         created, looks = False, 0
         while not self._stop.count and (state := _state(self._pod)) != "ACTIVE":
             if state in _GONE:
                 if created:
-                    raise errors.RunFailed(f"the queued resource {self._pod.name} is {state}")
+                    raise Failure(f"the queued resource {self._pod.name} is {state}")
                 _must(self._pod.delete())
             if state in (_ABSENT, *_GONE):
                 _must(self._pod.create())
                 created, self._installed = True, False
             looks += 1
-            wait = backoff.seconds(looks)
+            wait = seconds(looks)
             say(f"{self._pod.name} was {state}; next look in {wait:g} s")
             self._stop.wait(wait)
 
@@ -109,13 +179,12 @@ def _state(pod: Pod) -> str:
         return result.stdout.strip()
     if "NOT_FOUND" in result.stderr:
         return _ABSENT
-    raise errors.RunFailed(f"gcloud cannot describe {pod.name}: {result.stderr.strip()}")
+    raise Failure(f"gcloud cannot describe {pod.name}: {result.stderr.strip()}")
 
 
 def _must(command: list[str]) -> None:
-    status = _call(command)
-    if status:
-        raise errors.RunFailed(f"`{tools.shown(command)}` ended with status {status}")
+    if status := _call(command):
+        raise Failure(f"`{shlex.join(command)}` ended with status {status}")
 
 
 def _call(command: list[str]) -> int:

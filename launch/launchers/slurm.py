@@ -8,8 +8,7 @@ from typing import Any
 from absl import flags
 
 from launch import errors
-from launch.launchers import arguments as launcher_arguments
-from launch.launchers import backoff, tools
+from launch.launchers import backoff, common
 
 HELP = """
 usage: lopt launch slurm --nodes=N --time=HH:MM:SS [FLAGS] -- --config=CONFIG --workdir=DIR [...]
@@ -94,17 +93,12 @@ def run(arguments: Sequence[str]) -> int:
         flags.DEFINE_string(name, None, "As sbatch reads it.", flag_values=values)
     flags.DEFINE_string("name", "lopt", "The job's name.", flag_values=values)
     flags.DEFINE_string("output", "lopt-%j.out", "The log.", flag_values=values)
-    launcher_arguments.define_common(values, max_restarts=10)
-    given, words = launcher_arguments.parse(arguments, values)
-    launcher_arguments.require(given, nodes="2", time="24:00:00")
-    launcher_arguments.shared_workdir(words)
-    document = script(given, words)
-    if given["dry_run"]:
-        print(f"# sbatch, with this on its standard input:\n{document}", end="")
-        return errors.DONE
-    tools.require("sbatch", "run this on a login node of the cluster")
-    tools.submit(["sbatch"], document)
-    return errors.DONE
+    common.define(values, max_restarts=10)
+    given, words = common.parse(arguments, values)
+    common.require(given, nodes="2", time="24:00:00")
+    common.shared_workdir(words)
+    how = "run this on a login node of the cluster"
+    return common.run_or_show(["sbatch"], script(given, words), how, given["dry_run"])
 
 
 def script(given: Mapping[str, Any], words: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """``lopt launch tpu``: a TPU pod as a queued resource of Google Cloud."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -8,9 +9,8 @@ from typing import Any
 from absl import flags
 
 from launch import errors
-from launch.launchers import arguments as launcher_arguments
-from launch.launchers import queued_resource, tools
-from launch.launchers.tpu_pod import Pod
+from launch.launchers import common, queued_resource
+from launch.launchers.queued_resource import Pod
 
 HELP = """
 usage: lopt launch tpu --name=NAME --zone=ZONE --accelerator_type=TYPE --runtime_version=VERSION
@@ -71,24 +71,24 @@ def run(arguments: Sequence[str]) -> int:
         flags.DEFINE_string(name, None, "As gcloud reads it.", flag_values=values)
     for name in ("spot", "delete"):
         flags.DEFINE_bool(name, False, "See the help.", flag_values=values)
-    launcher_arguments.define_common(values, max_restarts=10)
-    given, words = launcher_arguments.parse(arguments, values)
+    common.define(values, max_restarts=10)
+    given, words = common.parse(arguments, values)
     _check(given, words)
     names = [field.name for field in fields(Pod) if field.name != "words"]
     pod = Pod(**{name: given[name] for name in names}, words=tuple(words))
     if given["dry_run"]:
         _print(pod, given["delete"])
         return errors.DONE
-    tools.require("gcloud", "see https://cloud.google.com/sdk/docs/install")
+    common.require_program("gcloud", "see https://cloud.google.com/sdk/docs/install")
     return queued_resource.supervise(
         pod, max_restarts=given["max_restarts"], delete=given["delete"]
     )
 
 
 def _check(given: Mapping[str, Any], words: Sequence[str]) -> None:
-    launcher_arguments.require(given, **_EXAMPLES)
-    launcher_arguments.check_name(given["name"])
-    launcher_arguments.shared_workdir(words)
+    common.require(given, **_EXAMPLES)
+    common.check_name(given["name"])
+    common.shared_workdir(words)
     startup = given["startup_script"]
     if startup is None:
         return
@@ -111,4 +111,4 @@ def _print(pod: Pod, delete: bool) -> None:
         "At the end:" if delete else "After a preemption:": pod.delete(),
     }
     for when, command in steps.items():
-        print(f"# {when}\n{tools.shown(command)}")
+        print(f"# {when}\n{shlex.join(command)}")

@@ -1,4 +1,10 @@
-"""The processes of one try: started together, each on cores of its own, and ended together."""
+"""The processes of one try: started together, each on cores of its own, and ended together.
+
+As a program of its own, this file ends them where the launcher itself dies, even by SIGKILL: it
+reads ``+PID`` and ``-PID`` lines from the launcher, and when that pipe closes, kills the process
+groups that are still listed. Unlike Linux's PR_SET_PDEATHSIG it works on every POSIX system, and
+reaches what the workers have started.
+"""
 
 import contextlib
 import os
@@ -8,8 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Self
-
-from launch.launchers import watchdog
 
 Command = Sequence[str]
 
@@ -36,11 +40,9 @@ class Workers:
         self._relays: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
+        watchdog = [sys.executable, "-I", __file__]
         self._watchdog = subprocess.Popen(
-            [sys.executable, "-I", watchdog.__file__],
-            stdin=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+            watchdog, stdin=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
             for index in range(len(self._commands)):
@@ -57,17 +59,17 @@ class Workers:
         self.statuses()
         for relay in self._relays:
             relay.join(_RELAY_SECONDS)
-        assert self._watchdog.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._watchdog.stdin.close()
-        self._watchdog.wait()
+        self._watchdog.communicate()
 
     def statuses(self) -> list[int | None]:
         """Every process's exit status as a shell counts it; None while it runs."""
         codes = [process.poll() for process in self._processes]
         for index, code in enumerate(codes):
             if code is not None and index not in self._ended:
-                self._forget(index)
+                # Once, when it has ended: later its number may be another's.
+                self._ended.add(index)
+                _kill_group(self._processes[index].pid)
+                self._tell_watchdog(f"-{self._processes[index].pid}")
         return [code if code is None or code >= 0 else 128 - code for code in codes]
 
     def terminate(self) -> None:
@@ -79,7 +81,7 @@ class Workers:
         """End every process, and what it has started, at once."""
         for process in self._processes:
             if process.poll() is None:
-                _kill_group(process)
+                _kill_group(process.pid)
 
     def _start(self, index: int) -> None:
         relayed = index > 0
@@ -96,28 +98,21 @@ class Workers:
                 start_new_session=True,
             )
         self._processes.append(process)
-        self._tell("+", process)
+        self._tell_watchdog(f"+{process.pid}")
         if process.stdout is not None:
             relay = threading.Thread(target=_relay, args=(index, process.stdout), daemon=True)
             relay.start()
             self._relays.append(relay)
 
-    def _forget(self, index: int) -> None:
-        """Once, when a process has ended: later its number may be another's."""
-        self._ended.add(index)
-        _kill_group(self._processes[index])
-        self._tell("-", self._processes[index])
-
-    def _tell(self, sign: str, process: subprocess.Popen[str]) -> None:
+    def _tell_watchdog(self, line: str) -> None:
         assert self._watchdog.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._watchdog.stdin.write(f"{sign}{process.pid}\n")
-            self._watchdog.stdin.flush()
+            print(line, file=self._watchdog.stdin, flush=True)
 
 
-def _kill_group(process: subprocess.Popen[str]) -> None:
+def _kill_group(group: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(group, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -138,3 +133,19 @@ def _relay(index: int, output: IO[str]) -> None:
     with output:
         for line in output:
             sys.stderr.write(f"[{index}] {line.rstrip()}\n")
+
+
+def _watch() -> None:
+    """Follow standard input until it closes."""
+    # Who ends a whole process tree politely asks the launcher to end its workers, not this program.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    groups: set[int] = set()
+    for line in sys.stdin:
+        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+    for group in groups:
+        _kill_group(group)
+
+
+if __name__ == "__main__":
+    _watch()

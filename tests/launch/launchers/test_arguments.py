@@ -1,7 +1,7 @@
 import pytest
 
 from launch import cli
-from launch.launchers import LAUNCHERS, arguments, backoff
+from launch.launchers import LAUNCHERS, backoff, common
 
 RUN = ("--", "--config=a", "--workdir=/data/c")
 SLURM = ("slurm", "--nodes=1", "--time=1:00:00")
@@ -24,7 +24,7 @@ def test_help_has_usage_example_and_remedies(capsys, launcher):
 def test_help_lists_every_launcher(capsys):
     assert cli.main(["launch", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"  {name:7}  {summary}\n" in shown for name, (_, summary) in LAUNCHERS.items())
+    assert all(f"  {name:7}  {summary}\n" in shown for name, summary in LAUNCHERS.items())
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_missing_tool_is_named(user_error, fake_tools, words, tool):
     ],
 )
 def test_flag_of_unparsed_words(words, value):
-    assert arguments.flag_of(words, "workdir") == value
+    assert common.flag_of(words, "workdir") == value
 
 
 def test_backoff_doubles_up_to_its_limit():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch import errors
-from launch.launchers import local, supervisor
+from launch.launchers import local
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,10 +37,10 @@ time.sleep(60)
 
 LAUNCHER = """
 import sys
-from launch.launchers import backoff, supervisor
+from launch.launchers import backoff, local
 backoff.FIRST_SECONDS = float(sys.argv[2])
 command = [sys.executable, "-IS", sys.argv[1] + "/worker.py", sys.argv[1]]
-sys.exit(supervisor.supervise(lambda: [[*command, "0"], [*command, "1"]], max_restarts=1))
+sys.exit(local.supervise(lambda: [[*command, "0"], [*command, "1"]], max_restarts=1))
 """
 
 
@@ -78,7 +78,7 @@ def plan(tmp_path, no_waiting):
 
 def supervise(plan, **options):
     settings = {"max_restarts": 2, "grace_seconds": 0.1, **options}
-    return supervisor.supervise(plan.commands, **settings)
+    return local.supervise(plan.commands, **settings)
 
 
 @pytest.fixture
@@ -251,11 +251,11 @@ def test_system_that_cannot_pin(monkeypatch):
 def test_every_try_has_a_port_of_its_own(monkeypatch):
     seen = []
 
-    def supervise(commands, **options):
+    def supervise(commands, *settings):
         seen.extend([commands(), commands()])
         return 0
 
-    monkeypatch.setattr(supervisor, "supervise", supervise)
+    monkeypatch.setattr(local, "supervise", supervise)
     words = ["--config=a", "--workdir=w"]
     assert local.run(["--processes=2", "--", *words]) == 0
     for commands in seen:

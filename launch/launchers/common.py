@@ -1,6 +1,13 @@
-"""Reading a launcher's arguments: its own flags, then ``--``, then those of ``lopt meta-train``."""
+"""What launchers have in common: how they read their arguments and call other programs.
+
+Arguments are a launcher's own flags, then ``--``, then those of ``lopt meta-train``. Programs are
+called as lists of words, never through a shell of this machine.
+"""
 
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +19,7 @@ _SET_BY_LAUNCHER = ("coordinator_address", "num_processes", "process_id", "distr
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
-def define_common(values: flags.FlagValues, max_restarts: int) -> None:
+def define(values: flags.FlagValues, max_restarts: int) -> None:
     """Define the flags that every launcher has.
 
     Args:
@@ -106,6 +113,54 @@ def flag_of(words: Sequence[str], name: str) -> str | None:
         if stem in (f"--{name}", f"-{name}"):
             value = given if equals else next(rest, None)
     return value
+
+
+def run_or_show(command: Sequence[str], document: str, how: str, dry_run: bool) -> int:
+    """Run a program that reads a document from its standard input, or show both.
+
+    Args:
+        command: the program and its arguments.
+        document: what it reads.
+        how: how to get the program.
+        dry_run: show them only.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UserError: the program is not on the PATH.
+        RunFailed: it did not end well; what it said stands on stderr.
+    """
+    if dry_run:
+        print(f"# {shlex.join(command)}, with this on its standard input:\n{document}", end="")
+        return errors.DONE
+    require_program(command[0], how)
+    if status := subprocess.run(command, input=document, text=True, check=False).returncode:
+        raise errors.RunFailed(f"`{shlex.join(command)}` ended with status {status}")
+    return errors.DONE
+
+
+def require_program(name: str, how: str) -> None:
+    """Check that a program is there.
+
+    Args:
+        name: the program.
+        how: how to get it.
+
+    Raises:
+        UserError: it is not on the PATH.
+    """
+    if shutil.which(name) is None:
+        raise errors.UserError(f"{name} is not on the PATH; {how}. --dry_run works without it")
+
+
+def double_dollars(words: Sequence[str]) -> list[str]:
+    """Words that Kubernetes and systemd take literally.
+
+    Both expand ``$(NAME)`` or ``${NAME}`` in a command's words although no shell is there, and read
+    ``$$`` as one ``$``.
+    """
+    return [word.replace("$", "$$") for word in words]
 
 
 def _check(words: Sequence[str]) -> None:
