@@ -34,6 +34,7 @@ from meta_train.types import (
     MetaState,
     UnrolledSystem,
 )
+from meta_train.variance import Moments, gradient_moments
 
 ESTIMATORS.update(
     {
@@ -83,11 +84,13 @@ __all__ = [
     "MetaObjective",
     "MetaState",
     "MetaTrainer",
+    "Moments",
     "PESAnalytic",
     "ScheduledHorizon",
     "ToyRegression",
     "TruncatedBPTT",
     "TruncatedES",
     "UnrolledSystem",
+    "gradient_moments",
     "make_horizon",
 ]
