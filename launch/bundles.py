@@ -1,4 +1,4 @@
-"""Finding bundles, and saving them with a card: where an optimizer comes from, how it fared."""
+"""Finding bundles and the optimizers in checkpoints, and saving them with a card."""
 
 import os
 from collections.abc import Mapping
@@ -7,30 +7,24 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 import lopt
-from launch import configuration, errors
-from launch.workdir import write_json
+import meta_train
+from checkpoints import DamagedError, MismatchError, Store
+from launch import configuration, errors, user_code, workdir
+from launch.build import make_named
+from launch.configuration import Config
+from launch.construct import plain
+from launch.meta_optimizer import make_meta_optimizer
 from lopt import shipped
-from lopt.card_limits import LEARNED
-from meta_train.evaluation import Evaluation
+from lopt.bundle_config import theta_sha256
+from meta_train.groups import averaged
 
 BUNDLE = "bundle"
 """Where a run keeps its bundle, in its work folder."""
 _PRIVATE = ("data_dir",)
 """Fields of the config that are about a machine, and left out of the card."""
-_COMPARED = (
-    "to",
-    "measure",
-    "iqm",
-    "iqm_low",
-    "iqm_high",
-    "better",
-    "tasks",
-    "worst",
-    "worst_task",
-)
-"""What a card tells of a comparison over all held-out tasks."""
 
 
 def locate(given: str) -> Path:
@@ -81,24 +75,20 @@ def save(
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(theta)
+    leaves = jax.tree.leaves_with_path(theta)
     named = {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
     save_file(named, folder / "theta.safetensors")
-    write_json(folder / "card.json", dict(card))
+    workdir.write_json(folder / "card.json", dict(card))
 
 
 def make_card(
-    metadata: Mapping[str, Any],
-    horizon: int,
-    meta_step: int,
-    valid_loss: float | None,
+    metadata: Mapping[str, Any], meta_step: int, valid_loss: float | None
 ) -> dict[str, Any]:
     """Where the optimizer comes from and how it fared, as plain data.
 
     Args:
         metadata: of a checkpoint, see ``launch.checkpointing``; what was spent is what had been
             spent then.
-        horizon: the longest episode, in inner steps.
         meta_step: meta-steps behind this theta.
         valid_loss: its meta-validation, where it was measured.
     """
@@ -111,7 +101,7 @@ def make_card(
     )
     return {
         "title": f"{configuration.subject(config)}, meta-trained on {configuration.goal(config)}",
-        "horizon": horizon,
+        "horizon": meta_train.make_horizon(plain(config.estimator.horizon)).max,
         "meta_training": {
             "tasks": tasks,
             "validation_tasks": validation_tasks,
@@ -131,63 +121,81 @@ def make_card(
     }
 
 
-class Evaluated(NamedTuple):
-    """An evaluation of one learned optimizer, for its card."""
+class Source(NamedTuple):
+    """A learned optimizer in a checkpoint, and what is known of it."""
 
-    theta_sha256: str
-    """Of the theta that was judged."""
-    entries: dict[str, Any]
-    """Of the card: in ``evaluation`` this optimizer and the best baseline of every setting."""
+    meta_step: int
+    metadata: Mapping[str, Any]
+    config: Config
+    optimizer: lopt.LearnedOptimizer
+    theta: Any
+    valid_loss: float | None
 
 
-def evaluated(found: Evaluation, theta_sha256: str | None = None) -> Evaluated:
-    """What a card takes from an evaluation.
+def find(folder: Path, step: int | None, sha256: str | None = None) -> Source:
+    """The optimizer in the newest whole checkpoint of a run, after all its checksums.
 
     Args:
-        found: the evaluation.
-        theta_sha256: of the optimizer that the card is about; None where just one is learned.
+        folder: work folder of the run.
+        step: take the checkpoint after this meta-step.
+        sha256: take one whose theta has this checksum, see ``lopt.bundle_config.theta_sha256``.
 
     Raises:
-        ValueError: it is of several learned optimizers, and none of them is named.
+        UserError: there is no such checkpoint, or it is damaged or not of a learned optimizer.
     """
-    summary = found.summary
-    thetas = {x["name"]: x["theta_sha256"] for x in summary["optimizers"] if x["kind"] == "learned"}
-    chosen = [name for name, theta in thetas.items() if theta == theta_sha256] or list(thetas)
-    if len(chosen) != 1:
-        raise ValueError(
-            f"it is of {len(thetas)} learned optimizers, and none is the exported one; evaluate it"
+    store = Store(folder / workdir.CHECKPOINTS)
+    numbers = store.numbers()
+    if not numbers:
+        raise errors.UserError(f"{folder} holds no checkpoints of a run, so there is no theta yet")
+    if step is not None and step not in numbers:
+        kept = ", ".join(map(str, numbers))
+        raise errors.UserError(f"{folder} has no checkpoint --step={step}; it has {kept}")
+    others = []
+    for number in reversed(numbers) if step is None else [step]:
+        try:
+            source = _read(store, number)
+        except DamagedError as error:
+            print(f"checkpoint {store.folder / str(number)} is damaged: {error}")
+            continue
+        if sha256 in (None, theta_sha256(jax.tree.leaves(source.theta))):
+            return source
+        others.append(str(number))
+    if others:
+        raise errors.UserError(
+            f"--evaluation is of another theta (SHA-256 {sha256}) than {folder} has after "
+            f"meta-step {' or '.join(others)}; evaluate what is to be exported"
         )
-    (learned,), rows = chosen, []
-    measures = {(x["task"], x["axis"], x["optimizer"]): x for x in summary["measures"]}
-    settings = found.settings[: len(summary["tasks"])]
-    for setting, duel in zip(settings, found.verdict(learned).of(settings), strict=True):
-        own = measures[setting.label, setting.axis, learned]
-        decided = {"optimizer": LEARNED, "outcome": duel.outcome}
-        rows.append(_evaluated_row(own, setting.held_out) | decided)
-        if duel.best is not None:
-            best = measures[setting.label, setting.axis, duel.best.optimizer]
-            rows.append(_evaluated_row(best, setting.held_out))
-    entries = {
-        "evaluation": rows,
-        "evaluation_setup": {"inner_steps": summary["num_steps"], "seeds": summary["num_seeds"]},
-        "all_held_out_tasks": [
-            {name: row[name] for name in _COMPARED}
-            for row in found.rows("comparisons")
-            if row["optimizer"] == learned
-        ],
-    }
-    return Evaluated(thetas[learned], entries)
+    which = "all checkpoints" if step is None else f"checkpoint {step}"
+    raise errors.UserError(f"{which} in {store.folder}: damaged; `lopt inspect {folder}` tells why")
 
 
-def _evaluated_row(measure: Mapping[str, Any], held_out: bool) -> dict[str, Any]:
-    fields = ("mean_loss", "std_error", "final_loss", "final_valid_accuracy", "speedup", "diverged")
-    return {
-        "task": measure["task"],
-        "axis": measure["axis"],
-        "optimizer": measure["optimizer"],
-        **{field: measure[field] for field in fields},
-        "held_out": held_out,
-    }
+def _read(store: Store, number: int) -> Source:
+    where, step = store.folder / str(number), store.read(number)
+    try:
+        config = configuration.complete(step.metadata["config"])
+    except errors.UserError as error:
+        raise errors.UserError(f"the config of {where} is not of this version: {error}") from error
+    if config.system.name != "lopt":
+        raise errors.UserError(
+            f"{where} holds the theta of config.system.name = {config.system.name!r}, which is no "
+            "learned optimizer; its folder bundle/ has it as plain arrays at the end of the run"
+        )
+    user_code.import_all(config.imports)
+    optimizer = make_named(lopt.LOPTS, "optimizer", plain(config.optimizer))
+    like = {"theta": jax.eval_shape(optimizer.init, jax.random.key(0))}
+    if config.meta_optimizer.average_rate is not None:
+        meta_optimizer = make_meta_optimizer(plain(config.meta_optimizer), config.meta_steps)
+        like["meta_opt_state"] = jax.eval_shape(meta_optimizer.init, like["theta"])
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
+    try:
+        state = store.restore(number, {"meta_state": like})["meta_state"]
+    except MismatchError as error:
+        raise errors.UserError(
+            f"{where} does not hold the theta of this version's {config.optimizer.name}: {error}"
+        ) from error
+    theta = jax.device_get(averaged(state.get("meta_opt_state"), state["theta"]))
+    return Source(number, step.metadata, config, optimizer, theta, step.score)
 
 
 def _cost(metadata: Mapping[str, Any]) -> dict[str, Any]:

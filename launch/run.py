@@ -30,6 +30,7 @@ from launch.signals import StopRequests
 from launch.validation import Validator
 from launch.writer import EventWriter, MetricWriter
 from meta_train import MetaTrainer
+from meta_train.evaluation.card import judged
 from meta_train.groups import averaged
 
 
@@ -218,10 +219,9 @@ def _finish(
     if experiment.optimizer is not None and config.comparison.num_seeds:
         found = comparison.compare(experiment, config, best)
         found.save(folder / workdir.COMPARISON)
-        more = bundles.evaluated(found).entries
+        more = judged(found).entries
     plots.write(folder)
-    horizon = experiment.episodes.max
-    card = bundles.make_card(metadata, horizon, meta_step, loss)
+    card = bundles.make_card(metadata, meta_step, loss)
     bundles.save(folder / "bundle", experiment.optimizer, best, {**card, **more})
-    card = bundles.make_card(metadata, horizon, config.meta_steps, None)
+    card = bundles.make_card(metadata, config.meta_steps, None)
     bundles.save(folder / "bundle_last", experiment.optimizer, theta, card)

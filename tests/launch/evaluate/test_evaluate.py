@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import lopt
-from launch import bundles, cli, configuration
+from launch import cli, configuration
 from launch.config_kinds import EVALUATE
 from launch.evaluate import run, together
 from launch.report import build
 from lopt import bundle_config
 from meta_train.evaluation import Evaluation, judge
+from meta_train.evaluation.card import judged
 from meta_train.evaluation.evaluation import COLUMNS
 from tests.launch.conftest import ROOT
 from tests.launch.evaluate.conftest import SMALL
@@ -175,7 +176,7 @@ def test_the_bundle_is_named_and_drawn(finished, bundle):
 
 def test_a_card_takes_it(finished):
     folder, summary = finished
-    found = bundles.evaluated(Evaluation.load(folder))
+    found = judged(Evaluation.load(folder))
     assert found.theta_sha256 == summary["optimizers"][0]["theta_sha256"]
     assert [(row["task"], row["axis"]) for row in found.entries["evaluation"][::2]] == [
         ("bowl", ""), ("bowl", "horizon x2"), ("bowl", "told x3"), ("digits", ""),

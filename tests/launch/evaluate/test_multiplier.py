@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import lopt
-from launch import bundles
 from launch.evaluate import optimizers
 from meta_train.evaluation import Evaluation
+from meta_train.evaluation.card import judged
 from tests.launch.evaluate.conftest import SMALL, save_bundle
 
 NAME = "small, multiplier tuned"
@@ -61,7 +61,7 @@ def test_the_verdict_is_about_the_untuned_one(finished):
     assert NAME not in line
     with pytest.raises(KeyError, match="small"):
         found.verdict(NAME)
-    _, best = bundles.evaluated(found).entries["evaluation"]
+    _, best = judged(found).entries["evaluation"]
     assert best["optimizer"] == "adam"  # not the tuned one, which is better
     assert (found.learned, found.tuned, found.baselines) == (["small"], [NAME], ["adam"])
     assert found.optimizers == ["small", NAME, "adam"]

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from launch import bundles
 from launch.report import build
 from lopt.card_limits import limits
 from meta_train.evaluation import Evaluation
+from meta_train.evaluation.card import judged
 from meta_train.evaluation.verdict import HIGHER, LOWER, UNCLEAR, UNKNOWN
 from tests.launch.report import reading
 from tests.launch.report.conftest import LEARNED, make_summary, write_run
@@ -61,7 +61,7 @@ def medium(request, summary, tmp_path):
     Evaluation(summary).save(folder)
     found = Evaluation.load(folder)
     page = reading.Page(build.make(tmp_path)).text
-    return found.verdict(LEARNED).lines, bundles.evaluated(found).entries["evaluation"], page
+    return found.verdict(LEARNED).lines, judged(found).entries["evaluation"], page
 
 
 def outcome_of(line):
