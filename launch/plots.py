@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from launch.report import evaluation_figures, run_figures, run_folder, styles
+from launch.report import evaluation_figures, run_figures, run_folder
+from meta_train.figures import styles
 
 
 def write(folder: Path) -> None:

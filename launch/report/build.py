@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from launch import cache, errors
-from launch.report import evaluation_report, page, run_folder, run_report, styles
-from launch.report.panels import Panel
+from launch.report import evaluation_report, page, run_folder, run_report
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import SUMMARY
+from meta_train.figures import styles
+from meta_train.figures.panels import Panel
 
 
 def make(folder: Path, figures: Path | None = None) -> str:

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy.special import stdtrit
 
-from launch.report import panels, styles, tables
-from launch.report.panels import Band, Panel
-from launch.report.styles import BLUE, GREY, VERMILLION, Line
+from launch.report import tables
 from meta_train.evaluation import Evaluation, verdict
 from meta_train.evaluation.evaluation import Curve, Setting
 from meta_train.evaluation.verdict import Duel
+from meta_train.figures import panels, styles
+from meta_train.figures.panels import Band, Panel
+from meta_train.figures.styles import BLUE, GREY, VERMILLION, Line
 
 LEVEL = 0.95
 """Of confidence bands."""

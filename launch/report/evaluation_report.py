@@ -12,13 +12,13 @@ from launch.report import (
     rule_figure,
     rule_section,
     run_folder,
-    styles,
     tables,
 )
-from launch.report.panels import Panel
-from launch.report.styles import Line
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import CURVES, Setting
+from meta_train.figures import styles
+from meta_train.figures.panels import Panel
+from meta_train.figures.styles import Line
 
 TEMPLATE = "evaluation.html"
 _PLACES = ("data_dir", "cache_dir", "workers")

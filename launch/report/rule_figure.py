@@ -3,10 +3,10 @@
 import numpy as np
 import optax
 
-from launch.report import panels
-from launch.report.panels import Panel
 from launch.report.rule_probe import LOSS, NUM_OTHERS, probe
-from launch.report.styles import BLUE, GREY, VERMILLION, Line
+from meta_train.figures import panels
+from meta_train.figures.panels import Panel
+from meta_train.figures.styles import BLUE, GREY, VERMILLION, Line
 
 MOMENTA = {
     -1.0: Line(VERMILLION, (6, 2), 1.8),

@@ -9,7 +9,7 @@ import optax
 
 import lopt
 from launch.report import rule_figure, tables
-from launch.report.panels import Panel
+from meta_train.figures.panels import Panel
 
 _REFERENCE_RATE = 1e-3
 _REFERENCE = f"adam({_REFERENCE_RATE:g})"

@@ -1,14 +1,16 @@
 """Figures of a meta-training run."""
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from launch.report import panels
-from launch.report.blocks import blocks
-from launch.report.panels import Panel
-from launch.report.run_folder import Run
-from launch.report.styles import BLUE, GREEN, ORANGE, VERMILLION, Line
+from launch.report.run_folder import Run, Series
+from meta_train.figures import panels
+from meta_train.figures.panels import Panel
+from meta_train.figures.styles import BLUE, GREEN, ORANGE, VERMILLION, Line
 
 _WIDE = (5.0, 3.2)
+_META_LOSSES = 40
+"""Most points of the meta-loss; each averages over many of its particles' clocks."""
 
 
 def meta_loss(run: Run) -> Panel | None:
@@ -17,13 +19,30 @@ def meta_loss(run: Run) -> Panel | None:
     if not np.isfinite([*trained.values, *validated.values]).any():
         return None
     figure, axes = panels.new("Meta-loss", "meta-step", "loss per inner step", *_WIDE)
-    panels.meta_losses(axes, trained, validated)
+    _draw_losses(axes, trained, validated)
     caption = (
         "Training loss per inner step, averaged over the particles of a meta-step, theta "
         "perturbed. "
         "Meta-validation is the same loss over whole episodes with theta unperturbed."
     )
     return Panel(figure, "meta_loss", "Meta-loss over meta-steps", caption)
+
+
+def _draw_losses(axes: Axes, trained: Series, validated: Series) -> None:
+    """Draw the meta-loss, averaged over blocks, and the meta-validation.
+
+    Particles whose clocks are staggered make the meta-loss rise and fall with every truncation, by
+    more than it changes in a run; neither that range nor single values are drawn.
+    """
+    found = panels.blocks(*trained, most=_META_LOSSES)
+    if np.isfinite(found.mean).any():
+        label = "meta-loss" if found.size == 1 else f"meta-loss, mean of {found.size} records"
+        axes.plot(found.steps, found.mean, color=BLUE, linewidth=1.8, label=label)
+    if len(validated.steps):
+        axes.plot(*validated, color=VERMILLION, linewidth=0, marker="o", markersize=4,
+                  label="meta-validation, fresh seeds")  # fmt: skip
+    panels.scale_losses(axes, [found.mean, validated.values])
+    axes.legend(frameon=False)
 
 
 def diagnostics(run: Run) -> list[Panel]:
@@ -43,7 +62,7 @@ def _series_panel(
     series = run.series(name)
     if not np.isfinite(series.values).any():
         return None
-    found = blocks(series.steps, series.values)
+    found = panels.blocks(series.steps, series.values)
     figure, axes = panels.new(title, "meta-step", ylabel)
     axes.fill_between(found.steps, found.low, found.high, color=color, alpha=0.2, linewidth=0)
     axes.plot(found.steps, found.mean, color=color, linewidth=1.5)

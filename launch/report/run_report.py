@@ -15,13 +15,13 @@ from launch.report import (
     rule_figure,
     rule_section,
     run_figures,
-    styles,
     tables,
 )
-from launch.report.panels import Panel
 from launch.report.run_folder import BUNDLE, Run
-from launch.report.styles import Line
 from meta_train.evaluation import Evaluation, verdict
+from meta_train.figures import styles
+from meta_train.figures.panels import Panel
+from meta_train.figures.styles import Line
 
 TEMPLATE = "run.html"
 

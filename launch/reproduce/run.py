@@ -13,12 +13,12 @@ import numpy as np
 
 from launch import cache, errors, signals, workdir
 from launch.evaluate.progress import EvaluationProgress
-from launch.report import panels, styles
-from launch.report.panels import Band, Panel
 from launch.reproduce.experiments import Expected, Experiment, Method, Preset
 from meta_train import MetaTrainer
 from meta_train.evaluation import Store, identity
 from meta_train.evaluation.store import write_atomically
+from meta_train.figures import panels, styles
+from meta_train.figures.panels import Band, Panel
 
 RESULTS, SUMMARY = "results.csv", "summary.json"
 COLUMNS = ("experiment", "method", "seed", "meta_step", "inner_steps", "loss")

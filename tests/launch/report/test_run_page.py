@@ -5,7 +5,8 @@ import pytest
 from matplotlib.image import imread
 
 from launch import cli
-from launch.report import build, run_figures, run_folder, styles
+from launch.report import build, run_figures, run_folder
+from meta_train.figures import styles
 from tests.launch.report import reading
 from tests.launch.report.conftest import HOSTILE, write_run
 

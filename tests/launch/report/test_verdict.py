@@ -4,9 +4,10 @@ import re
 import numpy as np
 import pytest
 
-from launch.report import blocks, evaluation_figures, panels, tables
+from launch.report import evaluation_figures, tables
 from meta_train.evaluation import verdict
 from meta_train.evaluation.verdict import Loss
+from meta_train.figures import panels
 
 
 def duel(mean, best, error=0.001):
@@ -92,12 +93,12 @@ def test_interval_in_the_logarithm_is_a_factor_and_above_zero():
 def test_blocks_hold_every_finite_value():
     values = np.arange(1001.0)
     values[[0, 500]] = math.nan
-    found = blocks.blocks(np.arange(1001), values)
-    assert len(found.mean) <= blocks.MOST
+    found = panels.blocks(np.arange(1001), values)
+    assert len(found.mean) <= panels.MOST_BLOCKS
     assert (found.low[0], found.high[-1]) == (1.0, 1000.0)
     assert (~found.finite).sum() == 2
     np.testing.assert_allclose(found.mean[1:30], found.steps[1:30])
-    assert len(blocks.blocks(np.arange(0), np.zeros(0)).mean) == 0
+    assert len(panels.blocks(np.arange(0), np.zeros(0)).mean) == 0
 
 
 @pytest.mark.parametrize(

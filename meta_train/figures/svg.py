@@ -4,7 +4,6 @@ import io
 import re
 from xml.etree import ElementTree
 
-from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -14,7 +13,7 @@ _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
-def inline(figure: Figure, name: str, label: str) -> Markup:
+def inline(figure: Figure, name: str, label: str) -> str:
     """The figure as an ``<svg>`` element that scales with the page.
 
     Args:
@@ -41,7 +40,7 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
         root.attrib.pop(attribute, None)
     root.set("role", "img")
     root.set("aria-label", label)
-    return Markup(ElementTree.tostring(root, encoding="unicode"))
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _rename(root: ElementTree.Element, name: str) -> None:

@@ -1,28 +1,27 @@
-"""Small figures of one size, the parts that the page's grids are made of."""
+"""Small figures of one size, and how series and curves are drawn in them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from launch.report import svg
-from launch.report.blocks import blocks
-from launch.report.styles import BLUE, VERMILLION, Line
+from meta_train.figures import svg
+from meta_train.figures.styles import Line
 
 _DPI = 200
 WIDTH, HEIGHT = 4.0, 2.7
 """Inches; a figure fills a phone's width, and a third of a desk screen's, at a like type size."""
 _LONGEST = 40
 """Characters of a title."""
-_META_LOSSES = 40
-"""Most points of the meta-loss; each averages over many of its particles' clocks."""
+MOST_BLOCKS = 80
+"""Points that a long series is drawn with."""
 _LEAST_LOG_SPAN = 3.0
 """Losses that span less are drawn on a linear axis."""
 
@@ -37,27 +36,40 @@ class Band(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A figure: on the page, and as a file. Drawn within ``styles.drawing()``, like both uses."""
+    """A finished figure; it is drawn, saved and put into a page within ``styles.drawing()``."""
 
     figure: Figure
     name: str
-    """Unlike that of any other figure on the page."""
+    """Unlike that of any other figure beside it; files have this name."""
     label: str
     """What it shows, for those who cannot see it."""
     caption: str = ""
 
     @property
-    def svg(self) -> Markup:
-        """As it stands on the page; see ``svg.inline``."""
+    def svg(self) -> str:
+        """The figure for an HTML page; see ``svg.inline``."""
         return svg.inline(self.figure, self.name, self.label)
 
     def save(self, folder: Path, kinds: Sequence[str] = ("png", "pdf")) -> None:
-        """Write NAME.png and NAME.pdf, with the legend that the page has beside its figures."""
+        """Write NAME.png and NAME.pdf, with a legend also where a page has it beside the figure."""
         for axes in self.figure.axes:
             if axes.get_legend() is None and axes.get_legend_handles_labels()[0]:
                 axes.legend()
         for kind in kinds:
             self.figure.savefig(folder / f"{self.name}.{kind}", dpi=_DPI)
+
+
+class Blocks(NamedTuple):
+    """Consecutive values of a series, a block at a time; NaN where a block has no finite one."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    size: int
+    """Values in a block; the last may have fewer."""
+    finite: np.ndarray
+    """Whether all values of the block are."""
 
 
 def new(
@@ -80,12 +92,26 @@ def brief(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def plain(value: float, _: Any = None) -> str:
+def plain(value: int | float, _: Any = None) -> str:
     """A number of an axis, without the raised exponents that need special type."""
     if abs(value) >= 1e5 or 0 < abs(value) < 1e-4:
         mantissa, exponent = f"{value:.3e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}".replace("-", "\N{MINUS SIGN}")
     return f"{value:,.6g}".replace("-", "\N{MINUS SIGN}")
+
+
+def blocks(steps: np.ndarray, values: np.ndarray, most: int = MOST_BLOCKS) -> Blocks:
+    """At most ``most`` blocks of equal size: mean, lowest and highest finite value of each."""
+    size = max(1, math.ceil(len(values) / most))
+    missing = -len(values) % size
+    table = np.pad(values.astype(np.float64), (0, missing), mode="constant", constant_values=np.nan)
+    ours = np.arange(len(table)).reshape(-1, size) < len(values)
+    table = np.ma.masked_invalid(table.reshape(-1, size))
+    places = np.ma.array(np.pad(steps, (0, missing)).reshape(-1, size), mask=~ours)
+    rows = (places.mean(axis=1), table.mean(axis=1), table.min(axis=1), table.max(axis=1))
+    filled = [np.ma.filled(row.astype(np.float64), np.nan) for row in rows]
+    bad = np.ma.getmaskarray(table) & ours
+    return Blocks(*filled, size=size, finite=bad.sum(axis=1) == 0)
 
 
 def curve(axes: Axes, steps: np.ndarray, values: np.ndarray, line: Line, **options: Any) -> None:
@@ -105,32 +131,7 @@ def bands(axes: Axes, found: Mapping[str, Band], lines: Mapping[str, Line]) -> N
         curve(axes, band.steps, band.mean, lines[name], label=name, zorder=3 - i / len(found))
 
 
-def meta_losses(
-    axes: Axes, trained: tuple[np.ndarray, np.ndarray], validated: tuple[np.ndarray, np.ndarray]
-) -> None:
-    """Draw the meta-loss, averaged over blocks, and the meta-validation.
-
-    Particles whose clocks are staggered make the meta-loss rise and fall with every truncation, by
-    more than it changes in a run; neither that range nor single values are drawn.
-
-    Args:
-        axes: on which they are drawn.
-        trained: meta-steps and meta-losses.
-        validated: meta-steps and losses of the meta-validation.
-    """
-    found = blocks(*trained, most=_META_LOSSES)
-    if np.isfinite(found.mean).any():
-        label = "meta-loss" if found.size == 1 else f"meta-loss, mean of {found.size} records"
-        axes.plot(found.steps, found.mean, color=BLUE, linewidth=1.8, label=label)
-    steps, losses = validated
-    if len(steps):
-        axes.plot(steps, losses, color=VERMILLION, linewidth=0, marker="o", markersize=4,
-                  label="meta-validation, fresh seeds")  # fmt: skip
-    scale_losses(axes, [found.mean, losses])
-    axes.legend(frameon=False)
-
-
-def scale_losses(axes: Axes, values: Iterable[Float[np.ndarray, " points"]]) -> None:
+def scale_losses(axes: Axes, values: Iterable[np.ndarray]) -> None:
     """Choose a loss axis for lines: logarithmic where that helps, no room for what explodes.
 
     Args:
