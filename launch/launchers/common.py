@@ -1,46 +1,44 @@
-"""What launchers have in common: how they read their arguments and call other programs.
+"""What launchers have in common: what they are asked, and how they call other programs.
 
-Arguments are a launcher's own flags, then ``--``, then those of ``lopt meta-train``. Programs are
-called as lists of words, never through a shell of this machine.
+A launcher's arguments are its own flags, then ``--``, then the arguments of ``lopt meta-train``.
+Programs are called as lists of words, never through a shell of this machine.
 """
 
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from absl import flags
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from launch import errors, options
+from launch.options import flag
 
 _SET_BY_LAUNCHER = ("coordinator_address", "num_processes", "process_id", "distributed")
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
-def define(values: flags.FlagValues, max_restarts: int) -> None:
-    """Define the flags that every launcher has.
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What every launcher is asked; a launcher's own flags are fields of a subclass."""
 
-    Args:
-        values: flags of this call.
-        max_restarts: the default.
-    """
-    flags.DEFINE_bool("dry_run", False, "Print what would be run.", flag_values=values)
-    flags.DEFINE_integer(
-        "max_restarts", max_restarts, "Tries after the first.", lower_bound=0, flag_values=values
+    words: tuple[str, ...]
+    """The arguments of ``lopt meta-train``."""
+    max_restarts: int = flag(
+        "N",
+        "tries after the first, 2 s, 4 s, 8 s ... up to 5 minutes later",
+        default=10,
+        least=0,
     )
+    dry_run: bool = flag(text="print what would be run and run nothing")
 
 
-def parse(arguments: Sequence[str], values: flags.FlagValues) -> tuple[dict[str, Any], list[str]]:
+Asked = TypeVar("Asked", bound=Launch)
+
+
+def parse(kind: type[Asked], arguments: Sequence[str]) -> Asked:
     """Parse what stands after the launcher's name.
-
-    Args:
-        arguments: the words.
-        values: holds the launcher's flags.
-
-    Returns:
-        The flags' values by name, and the arguments of ``lopt meta-train``.
 
     Raises:
         UserError: a mistake in the flags, or arguments with which ``lopt meta-train`` cannot start.
@@ -51,25 +49,10 @@ def parse(arguments: Sequence[str], values: flags.FlagValues) -> tuple[dict[str,
             " lopt launch ... -- --config=CONFIG --workdir=DIR"
         )
     middle = list(arguments).index("--")
-    options.parse(arguments[:middle], values)
-    words = list(arguments[middle + 1 :])
+    words = tuple(arguments[middle + 1 :])
+    asked, _ = options.read(kind, arguments[:middle], words=words)
     _check(words)
-    return {name: values[name].value for name in values}, words
-
-
-def require(given: Mapping[str, Any], **examples: str) -> None:
-    """Check that flags are given.
-
-    Args:
-        given: the flags' values.
-        examples: name of a flag -> a value that it may have.
-
-    Raises:
-        UserError: one is missing.
-    """
-    for name, example in examples.items():
-        if given[name] is None:
-            raise errors.UserError(f"--{name} is missing; for instance --{name}={example}")
+    return asked
 
 
 def check_name(name: str) -> None:

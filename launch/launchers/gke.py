@@ -1,33 +1,17 @@
 """``lopt launch gke``: a JobSet on Kubernetes, with TPU, GPU or CPU hosts."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from collections.abc import Sequence
 
-from absl import flags
+from launch import errors, options
+from launch.launchers import common
+from launch.launchers.jobset import MOUNT, Hosts, manifest
 
-from launch import errors
-from launch.launchers import common, jobset
-
-HELP = """
+HELP = f"""
 usage: lopt launch gke --image=IMAGE --hosts=N --volume_claim=NAME [FLAGS]
          -- --config=CONFIG --workdir=/data/... [...]
 
-  --image=IMAGE          a container image with lopt installed (`lopt` and `python` on its PATH)
-  --hosts=N              pods, each a process on a host of its own; for a TPU slice all its hosts
-  --volume_claim=NAME    a ReadWriteMany claim (Filestore, NFS, Lustre); all pods mount it at /data
-  --accelerator=TYPE     the node label's value: tpu-v5-lite-podslice, nvidia-h100-80gb, ...
-                         (default: CPU)
-  --topology=4x4         a TPU slice's topology; says that the accelerator is a TPU
-  --chips_per_host=N     TPU chips or GPUs of each host
-  --cpus_per_host=N --memory_per_host=64Gi   what each pod asks for
-  --spot                 use Spot nodes
-  --name=NAME            the JobSet's name (default lopt)
-  --namespace=NAME --service_account=NAME
-  --max_restarts=N       restarts of all pods together (default 10), 2 s, 4 s, 8 s ... up to 5
-                         minutes later
-  --dry_run              print the manifest and apply nothing
+{options.help_of(Hosts)}
 
 The cluster needs JobSet (jobset.sigs.k8s.io). --workdir lies on the volume, where renaming a
 folder must be atomic: a Cloud Storage FUSE claim will do if its bucket has a hierarchical namespace
@@ -57,52 +41,28 @@ example: lopt launch gke --image=europe-docker.pkg.dev/me/lopt/lopt:1 --hosts=4
 
 def run(arguments: Sequence[str]) -> int:
     """Apply the manifest; returns the exit status."""
-    values = _flags()
-    given, words = common.parse(arguments, values)
-    _check(given, words)
-    hosts = jobset.Hosts(**{field.name: given[field.name] for field in fields(jobset.Hosts)})
-    manifest = jobset.manifest(hosts, words, given["max_restarts"])
-    document = json.dumps(manifest, indent=2) + "\n"
-    how = "see https://kubernetes.io/docs/tasks/tools"
+    hosts = common.parse(Hosts, arguments)
+    _check(hosts)
+    document = json.dumps(manifest(hosts), indent=2) + "\n"
     command = ["kubectl", "apply", "--filename=-"]
-    return common.run_or_show(command, document, how, given["dry_run"])
+    how = "see https://kubernetes.io/docs/tasks/tools"
+    return common.run_or_show(command, document, how, hosts.dry_run)
 
 
-def _flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    for name in ("hosts", "chips_per_host", "cpus_per_host"):
-        flags.DEFINE_integer(name, None, "How many.", lower_bound=1, flag_values=values)
-    for name in (
-        "image",
-        "accelerator",
-        "topology",
-        "memory_per_host",
-        "namespace",
-        "service_account",
-        "volume_claim",
-    ):
-        flags.DEFINE_string(name, None, "As Kubernetes reads it.", flag_values=values)
-    flags.DEFINE_string("name", "lopt", "The JobSet's name.", flag_values=values)
-    flags.DEFINE_bool("spot", False, "Spot nodes.", flag_values=values)
-    common.define(values, max_restarts=10)
-    return values
-
-
-def _check(given: Mapping[str, Any], words: Sequence[str]) -> None:
-    common.require(given, image="europe-docker.pkg.dev/me/lopt/lopt:1", hosts="4")
-    common.check_name(given["name"])
-    if given["accelerator"]:
-        common.require(given, chips_per_host="4")
-    elif given["topology"] or given["chips_per_host"]:
-        common.require(given, accelerator="tpu-v5-lite-podslice")
-    folder = common.shared_workdir(words)
-    if not given["volume_claim"]:
+def _check(hosts: Hosts) -> None:
+    common.check_name(hosts.name)
+    if hosts.accelerator and not hosts.chips_per_host:
+        raise options.missing("chips_per_host", "4")
+    if not hosts.accelerator and (hosts.topology or hosts.chips_per_host):
+        raise options.missing("accelerator", "tpu-v5-lite-podslice")
+    folder = common.shared_workdir(hosts.words)
+    if not hosts.volume_claim:
         raise errors.UserError(
             f"--workdir={folder} is inside the pods and lost with them: give --volume_claim=NAME"
-            f" and --workdir={jobset.MOUNT}/..."
+            f" and --workdir={MOUNT}/..."
         )
-    if not folder.startswith(f"{jobset.MOUNT}/"):
+    if not folder.startswith(f"{MOUNT}/"):
         raise errors.UserError(
-            f"--workdir={folder} is not on the volume, which is mounted at {jobset.MOUNT}: give"
-            f" --workdir={jobset.MOUNT}/..."
+            f"--workdir={folder} is not on the volume, which is mounted at {MOUNT}: give"
+            f" --workdir={MOUNT}/..."
         )

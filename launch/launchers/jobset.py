@@ -7,12 +7,12 @@ References: the JobSet API, jobset.x-k8s.io/v1alpha2; the Job and Pod APIs, batc
 Cloud Storage FUSE CSI driver's pod annotations.
 """
 
-import dataclasses
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from launch import errors
-from launch.launchers.common import double_dollars
+from launch.launchers.common import Launch, double_dollars
+from launch.options import flag
 
 MOUNT = "/data"
 """Where the volume is mounted."""
@@ -22,86 +22,78 @@ _SAVE_SECONDS = 120
 _JOB = "worker"
 _ANNOTATIONS = {"gke-gcsfuse/volumes": "true"}
 """Without it a Cloud Storage FUSE claim is not mounted; nothing is needed for other claims."""
+_SPOT = "cloud.google.com/gke-spot"
 
 Manifest = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Hosts:
-    """Where the processes run; fields are the launcher's flags of the same names.
+@dataclass(frozen=True, kw_only=True)
+class Hosts(Launch):
+    """Where the processes run.
 
     ``accelerator`` with a ``topology`` is a TPU, without one a GPU; None is a CPU.
     """
 
-    name: str
-    image: str
-    hosts: int
-    volume_claim: str
-    accelerator: str | None = None
-    topology: str | None = None
-    chips_per_host: int | None = None
-    cpus_per_host: int | None = None
-    memory_per_host: str | None = None
-    spot: bool = False
-    namespace: str | None = None
-    service_account: str | None = None
+    image: str = flag(
+        "IMAGE",
+        "a container image with lopt installed (`lopt` and `python` on its PATH)",
+        example="europe-docker.pkg.dev/me/lopt/lopt:1",
+    )
+    hosts: int = flag(
+        "N", "pods, each a process on a host of its own; for a TPU slice all its hosts", example="4"
+    )
+    volume_claim: str | None = flag(
+        "NAME", "a ReadWriteMany claim (Filestore, NFS, Lustre); all pods mount it at /data"
+    )
+    accelerator: str | None = flag(
+        "TYPE",
+        "the node label's value: tpu-v5-lite-podslice, nvidia-h100-80gb, ... (default: CPU)",
+    )
+    topology: str | None = flag("4x4", "a TPU slice's topology; says that the accelerator is a TPU")
+    chips_per_host: int | None = flag("N", "TPU chips or GPUs of each host")
+    cpus_per_host: int | None = flag("N")
+    memory_per_host: str | None = flag("64Gi", "what each pod asks for")
+    spot: bool = flag(text="use Spot nodes")
+    name: str = flag("NAME", "the JobSet's name", default="lopt")
+    namespace: str | None = flag("NAME")
+    service_account: str | None = flag("NAME", "where the pods run, and as whom")
 
 
-def manifest(hosts: Hosts, words: Sequence[str], max_restarts: int) -> Manifest:
-    """The JobSet.
-
-    Args:
-        hosts: where the processes run.
-        words: the arguments of ``lopt meta-train``.
-        max_restarts: tries of all pods together after the first.
-    """
+def manifest(hosts: Hosts) -> Manifest:
+    """The JobSet."""
+    mistake = {"containerName": _JOB, "operator": "In", "values": [errors.USER_ERROR]}
     job = {
         "parallelism": hosts.hosts,
         "completions": hosts.hosts,
         "completionMode": "Indexed",
         # One lost process is of no use to the others: the Job fails, the JobSet restarts it whole.
         "backoffLimit": 0,
-        "podFailurePolicy": {
-            "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": _JOB,
-                        "operator": "In",
-                        "values": [errors.USER_ERROR],
-                    },
-                }
-            ]
-        },
-        "template": {"metadata": {"annotations": _ANNOTATIONS}, "spec": _pod(hosts, words)},
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": mistake}]},
+        "template": {"metadata": {"annotations": _ANNOTATIONS}, "spec": _pod(hosts)},
+    }
+    end = {
+        "name": "userError",
+        "action": "FailJobSet",
+        "onJobFailureReasons": ["PodFailurePolicy"],
     }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": _given(name=hosts.name, namespace=hosts.namespace),
         "spec": {
-            "failurePolicy": {
-                "maxRestarts": max_restarts,
-                "rules": [
-                    {
-                        "name": "userError",
-                        "action": "FailJobSet",
-                        "onJobFailureReasons": ["PodFailurePolicy"],
-                    }
-                ],
-            },
+            "failurePolicy": {"maxRestarts": hosts.max_restarts, "rules": [end]},
             "replicatedJobs": [{"name": _JOB, "replicas": 1, "template": {"spec": job}}],
         },
     }
 
 
-def _pod(hosts: Hosts, words: Sequence[str]) -> Manifest:
+def _pod(hosts: Hosts) -> Manifest:
     worker = _given(
         name=_JOB,
         image=hosts.image,
-        command=["lopt", "meta-train", *double_dollars(words), *_cluster(hosts)],
+        command=["lopt", "meta-train", *double_dollars(hosts.words), *_cluster(hosts)],
         env=[_from_annotation("PROCESS_ID", "batch.kubernetes.io/job-completion-index")],
-        resources=_resources(hosts) or None,
+        resources=_resources(hosts),
         volumeMounts=[{"name": "data", "mountPath": MOUNT}],
     )
     # JobSet restarts at once; the wait is ours.
@@ -111,13 +103,15 @@ def _pod(hosts: Hosts, words: Sequence[str]) -> Manifest:
         "command": ["python", "-m", "launch.launchers.backoff", "$(RESTART)"],
         "env": [_from_annotation("RESTART", "jobset.sigs.k8s.io/restart-attempt")],
     }
+    # GKE taints Spot nodes; nodes with chips too, but who asks for chips is let in.
+    spot = {"key": _SPOT, "operator": "Equal", "value": "true", "effect": "NoSchedule"}
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": hosts.volume_claim}}
     return _given(
         restartPolicy="Never",
         terminationGracePeriodSeconds=_SAVE_SECONDS,
         serviceAccountName=hosts.service_account,
-        nodeSelector=_node_labels(hosts) or None,
-        tolerations=_tolerations(hosts) or None,
+        nodeSelector=_node_labels(hosts),
+        tolerations=[spot] if hosts.spot else None,
         initContainers=[backoff],
         containers=[worker],
         volumes=[claim],
@@ -139,8 +133,10 @@ def _resources(hosts: Hosts) -> Manifest:
     chip = "google.com/tpu" if hosts.topology else "nvidia.com/gpu"
     chips = {chip: str(hosts.chips_per_host)} if hosts.accelerator else {}
     cpus = str(hosts.cpus_per_host) if hosts.cpus_per_host else None
-    requests = {**_given(cpu=cpus, memory=hosts.memory_per_host), **chips}
-    return _given(requests=requests or None, limits=chips or None)
+    return _given(
+        requests=_given(cpu=cpus, memory=hosts.memory_per_host) | chips,
+        limits=chips,
+    )
 
 
 def _node_labels(hosts: Hosts) -> Manifest:
@@ -148,17 +144,9 @@ def _node_labels(hosts: Hosts) -> Manifest:
     labels = {
         f"cloud.google.com/gke-{kind}-accelerator": hosts.accelerator,
         "cloud.google.com/gke-tpu-topology": hosts.topology,
-        "cloud.google.com/gke-spot": "true" if hosts.spot else None,
+        _SPOT: "true" if hosts.spot else None,
     }
     return _given(**labels)
-
-
-def _tolerations(hosts: Hosts) -> list[Manifest]:
-    """GKE taints Spot nodes; nodes with chips too, but who asks for chips is let in."""
-    if not hosts.spot:
-        return []
-    taint = {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true"}
-    return [{**taint, "effect": "NoSchedule"}]
 
 
 def _from_annotation(name: str, annotation: str) -> Manifest:
@@ -167,4 +155,4 @@ def _from_annotation(name: str, annotation: str) -> Manifest:
 
 
 def _given(**fields: Any) -> Manifest:
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value not in (None, {})}

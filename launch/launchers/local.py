@@ -7,23 +7,35 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from absl import flags
 
 import launch
 from launch import errors
 from launch.launchers import backoff, common
 from launch.launchers.workers import Command, Workers
+from launch.options import flag, help_of
 
-HELP = """
+
+@dataclass(frozen=True, kw_only=True)
+class Processes(common.Launch):
+    """Processes on this machine."""
+
+    processes: int = flag("N", "how many processes share the particles", example="2")
+    cores_per_process: int | None = flag(
+        "N",
+        "CPU cores that each is pinned to (default: this machine's, split evenly; pinning needs "
+        "Linux)",
+    )
+    max_restarts: int = flag(
+        "N", "tries after the first, 2 s, 4 s, 8 s ... later", default=3, least=0
+    )
+
+
+HELP = f"""
 usage: lopt launch local --processes=N [FLAGS] -- --config=CONFIG --workdir=DIR [...]
 
-  --processes=N          how many processes share the particles
-  --cores_per_process=N  CPU cores that each is pinned to (default: this machine's, split evenly;
-                         pinning needs Linux)
-  --max_restarts=N       tries after the first (default 3), 2 s, 4 s, 8 s ... later
-  --dry_run              print the processes' commands and run nothing
+{help_of(Processes)}
 
 Process 0 writes to this terminal; lines of process 1 begin with [1]. When one process dies, the
 others may take 30 s to end by themselves; then all are started again and go on from the last
@@ -51,21 +63,14 @@ GRACE_SECONDS = 30.0
 
 def run(arguments: Sequence[str]) -> int:
     """Run and supervise the processes; returns the exit status."""
-    values = flags.FlagValues()
-    flags.DEFINE_integer("processes", None, "How many.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer(
-        "cores_per_process", None, "Cores of each.", lower_bound=1, flag_values=values
-    )
-    common.define(values, max_restarts=3)
-    given, words = common.parse(arguments, values)
-    common.require(given, processes="2")
-    processes = given["processes"]
-    cores = split_cores(processes, given["cores_per_process"])
-    if given["dry_run"]:
-        _print(commands(words, processes, "PORT"), cores)
+    asked = common.parse(Processes, arguments)
+    processes = asked.processes
+    cores = split_cores(processes, asked.cores_per_process)
+    if asked.dry_run:
+        _print(commands(asked.words, processes, "PORT"), cores)
         return errors.DONE
     return supervise(
-        lambda: commands(words, processes, str(_free_port())), given["max_restarts"], cores
+        lambda: commands(asked.words, processes, str(_free_port())), asked.max_restarts, cores
     )
 
 

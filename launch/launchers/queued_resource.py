@@ -6,14 +6,15 @@ whole by ``systemctl stop`` even when the connection that began it is lost, and 
 to save when the host shuts down.
 """
 
-import dataclasses
 import shlex
 import subprocess
 import time
+from dataclasses import dataclass
 
 from launch import errors
 from launch.launchers.backoff import POLL_SECONDS, Failure, StopCount, say, seconds, try_until_done
-from launch.launchers.common import double_dollars
+from launch.launchers.common import Launch, double_dollars
+from launch.options import flag
 
 _GCLOUD = ("gcloud", "compute", "tpus")
 _UNIT = "lopt"
@@ -28,22 +29,35 @@ _GONE = ("SUSPENDED", "FAILED")
 """States that a queued resource does not leave by itself."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Pod:
-    """A TPU pod and what runs on it; fields are the launcher's flags of the same names.
+@dataclass(frozen=True, kw_only=True)
+class Pod(Launch):
+    """A TPU pod, and the commands that make it, run on it and remove it."""
 
-    ``words`` are the arguments of ``lopt meta-train``.
-    """
-
-    name: str
-    zone: str
-    accelerator_type: str
-    runtime_version: str
-    package: str
-    words: tuple[str, ...]
-    project: str | None = None
-    startup_script: str | None = None
-    spot: bool = False
+    name: str = flag(
+        "NAME", "names the queued resource and its TPU; one that exists is used", example="mnist"
+    )
+    project: str | None = flag("PROJECT")
+    zone: str = flag("ZONE", "where in Google Cloud it is", example="us-west4-a")
+    accelerator_type: str = flag(
+        "TYPE",
+        "v5litepod-16, v4-32, ...: `gcloud compute tpus accelerator-types list`",
+        example="v5litepod-16",
+    )
+    runtime_version: str = flag(
+        "VERSION", "v2-alpha-tpuv5-lite, tpu-ubuntu2204-base, ...", example="v2-alpha-tpuv5-lite"
+    )
+    package: str = flag(
+        "PACKAGE",
+        "what pip installs on every host, as in 'lopt[tpu] @ git+https://...'",
+        example="'lopt[tpu] @ git+https://github.com/me/lopt'",
+    )
+    spot: bool = flag(
+        text="take Spot capacity, which may be preempted; a preempted TPU is requested anew"
+    )
+    startup_script: str | None = flag(
+        "FILE", "runs on every host as root when it starts, to mount the shared storage"
+    )
+    delete: bool = flag(text="delete the TPU when this command ends, however it ends")
 
     def create(self) -> list[str]:
         """Request it."""
@@ -60,7 +74,7 @@ class Pod:
         """Print its state."""
         return [*self._queued_resource("describe"), "--format=value(state.state)"]
 
-    def delete(self) -> list[str]:
+    def remove(self) -> list[str]:
         """Delete it, the hosts included."""
         return [*self._queued_resource("delete"), "--force", "--quiet"]
 
@@ -99,13 +113,8 @@ class Pod:
         return [f"--zone={self.zone}", *project]
 
 
-def supervise(pod: Pod, *, max_restarts: int, delete: bool) -> int:
-    """Run on the pod until the run is done.
-
-    Args:
-        pod: the pod and what runs on it.
-        max_restarts: tries after the first; a pod that is lost counts as one.
-        delete: whether the pod is deleted when this returns or raises.
+def supervise(pod: Pod) -> int:
+    """Run on the pod until the run is done; a pod that is lost counts as a failed try.
 
     Returns:
         The exit status: done, the user's mistake, stopped after saving, or 128 + the number of a
@@ -117,10 +126,10 @@ def supervise(pod: Pod, *, max_restarts: int, delete: bool) -> int:
     with StopCount() as stop:
         _state(pod)  # what is wrong with gcloud or the account is said before any try
         try:
-            return try_until_done(_Tries(pod, stop).attempt, max_restarts, stop)
+            return try_until_done(_Tries(pod, stop).attempt, pod.max_restarts, stop)
         finally:
-            if delete:
-                _call(pod.delete())
+            if pod.delete:
+                _call(pod.remove())
 
 
 class _Tries:
@@ -146,7 +155,7 @@ class _Tries:
             if state in _GONE:
                 if created:
                     raise Failure(f"the queued resource {self._pod.name} is {state}")
-                _must(self._pod.delete())
+                _must(self._pod.remove())
             if state in (_ABSENT, *_GONE):
                 _must(self._pod.create())
                 created, self._installed = True, False

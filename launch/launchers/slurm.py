@@ -2,28 +2,44 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from absl import flags
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from launch import errors
 from launch.launchers import backoff, common
+from launch.options import flag, help_of
 
-HELP = """
+
+@dataclass(frozen=True, kw_only=True)
+class Job(common.Launch):
+    """A Slurm job."""
+
+    nodes: int = flag("N", "nodes; each runs one process, or one for each of its GPUs", example="2")
+    time: str = flag(
+        "HH:MM:SS",
+        "time limit of one try; 2 minutes before its end the run saves and the job is requeued",
+        example="24:00:00",
+    )
+    gpus_per_node: int | None = flag("N", "GPUs, each with a process of its own (default 0: CPU)")
+    cpus_per_task: int | None = flag("N", "CPU cores for each process")
+    partition: str | None = flag("NAME")
+    account: str | None = flag("NAME")
+    qos: str | None = flag("NAME", "as sbatch reads them")
+    name: str = flag("NAME", "the job's name", default="lopt")
+    output: str = flag("FILE", "the log; every try appends to it", default="lopt-%j.out")
+    max_restarts: int = flag(
+        "N",
+        "requeues, preemptions among them; a requeued job waits 2 s, 4 s, 8 s ... up to 5 minutes "
+        "before it begins",
+        default=10,
+        least=0,
+    )
+
+
+HELP = f"""
 usage: lopt launch slurm --nodes=N --time=HH:MM:SS [FLAGS] -- --config=CONFIG --workdir=DIR [...]
 
-  --nodes=N              nodes; each runs one process, or one for each of its GPUs
-  --time=HH:MM:SS        time limit of one try; 2 minutes before its end the run saves and the job
-                         is requeued
-  --gpus_per_node=N      GPUs, each with a process of its own (default 0: CPU)
-  --cpus_per_task=N      CPU cores for each process
-  --partition=NAME --account=NAME --qos=NAME
-  --name=NAME            the job's name (default lopt)
-  --output=FILE          the log (default lopt-%j.out); every try appends to it
-  --max_restarts=N       requeues, preemptions among them (default 10); a requeued job waits 2 s,
-                         4 s, 8 s ... up to 5 minutes before it begins
-  --dry_run              print the job script and submit nothing
+{help_of(Job)}
 
 Submit from the environment (venv, modules) in which `lopt` works: Slurm takes it along. --workdir
 is an absolute path on a file system that all nodes share.
@@ -86,73 +102,55 @@ exit "$status"
 
 def run(arguments: Sequence[str]) -> int:
     """Submit the job; returns the exit status."""
-    values = flags.FlagValues()
-    for name in ("nodes", "gpus_per_node", "cpus_per_task"):
-        flags.DEFINE_integer(name, None, "How many.", lower_bound=1, flag_values=values)
-    for name in ("time", "partition", "account", "qos"):
-        flags.DEFINE_string(name, None, "As sbatch reads it.", flag_values=values)
-    flags.DEFINE_string("name", "lopt", "The job's name.", flag_values=values)
-    flags.DEFINE_string("output", "lopt-%j.out", "The log.", flag_values=values)
-    common.define(values, max_restarts=10)
-    given, words = common.parse(arguments, values)
-    common.require(given, nodes="2", time="24:00:00")
-    common.shared_workdir(words)
+    job = common.parse(Job, arguments)
+    common.shared_workdir(job.words)
     how = "run this on a login node of the cluster"
-    return common.run_or_show(["sbatch"], script(given, words), how, given["dry_run"])
+    return common.run_or_show(["sbatch"], script(job), how, job.dry_run)
 
 
-def script(given: Mapping[str, Any], words: Sequence[str]) -> str:
+def script(job: Job) -> str:
     """The job script.
-
-    Args:
-        given: the values of this launcher's flags.
-        words: the arguments of ``lopt meta-train``.
 
     Raises:
         UserError: a value that cannot stand in an #SBATCH line.
     """
-    restarts = given["max_restarts"]
     srun = ["srun", "--kill-on-bad-exit=0", f"--wait={_GRACE_SECONDS}"]
-    if given["cpus_per_task"]:  # which srun does not take from the job
-        srun.append(f"--cpus-per-task={given['cpus_per_task']}")
+    if job.cpus_per_task:  # which srun does not take from the job
+        srun.append(f"--cpus-per-task={job.cpus_per_task}")
+    delays = (f"{backoff.seconds(restart):g}" for restart in range(job.max_restarts + 1))
     return _SCRIPT.format(
-        directives="\n".join(f"#SBATCH --{directive}" for directive in _directives(given)),
-        max_restarts=restarts,
-        delays=" ".join(f"{backoff.seconds(restart):g}" for restart in range(restarts + 1)),
-        command=shlex.join([*srun, "lopt", "meta-train", *words, "--distributed"]),
+        directives="\n".join(f"#SBATCH --{directive}" for directive in _directives(job)),
+        max_restarts=job.max_restarts,
+        delays=" ".join(delays),
+        command=shlex.join([*srun, "lopt", "meta-train", *job.words, "--distributed"]),
         done=errors.DONE,
         user_error=errors.USER_ERROR,
         failed=errors.FAILED,
     )
 
 
-def _directives(given: Mapping[str, Any]) -> list[str]:
-    gpus = given["gpus_per_node"]
+def _directives(job: Job) -> list[str]:
     fields = {
-        "job-name": _plain(given, "name"),
-        "nodes": given["nodes"],
+        "job-name": job.name,
+        "nodes": job.nodes,
         # In a Slurm job JAX gives each process one GPU, the one with its number on the node.
-        "ntasks-per-node": gpus or 1,
-        "gpus-per-node": gpus,
-        "cpus-per-task": given["cpus_per_task"],
-        "time": _plain(given, "time"),
-        "partition": _plain(given, "partition"),
-        "account": _plain(given, "account"),
-        "qos": _plain(given, "qos"),
-        "output": _plain(given, "output"),
+        "ntasks-per-node": job.gpus_per_node or 1,
+        "gpus-per-node": job.gpus_per_node,
+        "cpus-per-task": job.cpus_per_task,
+        "time": job.time,
+        "partition": job.partition,
+        "account": job.account,
+        "qos": job.qos,
+        "output": job.output,
         "open-mode": "append",
         # Without B: the signal goes to the processes, not to the script, which must outlive them.
         "signal": f"TERM@{_SAVE_SECONDS}",
     }
-    return [f"{name}={value}" for name, value in fields.items() if value is not None] + ["requeue"]
-
-
-def _plain(given: Mapping[str, Any], name: str) -> str | None:
-    """A value for an #SBATCH line, in which nothing can be quoted."""
-    value = given[name]
-    if value is not None and not _PLAIN.fullmatch(value):
-        raise errors.UserError(
-            f"--{name}={value!r} stands in an #SBATCH line, which has no quotes: use letters,"
-            " digits and . , : / % @ + = _ - only"
-        )
-    return value
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name, value in given.items():
+        if not _PLAIN.fullmatch(str(value)):
+            raise errors.UserError(
+                f"--{name.removeprefix('job-')}={value!r} stands in an #SBATCH line, which has no "
+                "quotes: use letters, digits and . , : / % @ + = _ - only"
+            )
+    return [f"{name}={value}" for name, value in given.items()] + ["requeue"]

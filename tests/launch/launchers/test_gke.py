@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -14,13 +15,13 @@ HERE = Path(__file__).resolve().parent
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((HERE / "jobset_schema.json").read_text()))
 RUN = ("--config=a", "--workdir=/data/c")
 LAUNCH = ("launch", "gke", "--image=image", "--hosts=2", "--volume_claim=runs", "--", *RUN)
-CPU = jobset.Hosts("lopt", "image", 2, "runs")
-TPU = jobset.Hosts("lopt", "image", 4, "runs", "tpu-v5-lite-podslice", "4x4", 4)
+CPU = jobset.Hosts(image="image", hosts=2, volume_claim="runs", words=RUN, max_restarts=3)
+TPU = replace(CPU, hosts=4, accelerator="tpu-v5-lite-podslice", topology="4x4", chips_per_host=4)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
-def pod(hosts, words=RUN):
-    manifest = jobset.manifest(hosts, words, 3)
+def pod(hosts):
+    manifest = jobset.manifest(hosts)
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     return job["template"]["spec"]
 
@@ -50,14 +51,14 @@ def test_manifest_keeps_to_the_schema(name):
     ],
 )
 def test_schema_sees_mistakes(change):
-    manifest = jobset.manifest(CPU, RUN, 3)
+    manifest = jobset.manifest(CPU)
     change(manifest)
     assert list(VALIDATOR.iter_errors(manifest))
 
 
 @given(words=st.lists(TEXT, max_size=3), number=st.integers(0, 99))
 def test_words_reach_the_worker_unchanged(words, number):
-    manifest = json.loads(json.dumps(jobset.manifest(CPU, words, 3)))
+    manifest = json.loads(json.dumps(jobset.manifest(replace(CPU, words=words))))
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     command = job["template"]["spec"]["containers"][0]["command"]
     expanded = [expand(word, {"PROCESS_ID": str(number)}) for word in command]
@@ -80,12 +81,12 @@ def test_claim_is_mounted_even_if_it_is_a_bucket():
     (volume,), (container,) = pod(CPU)["volumes"], pod(CPU)["containers"]
     assert volume["persistentVolumeClaim"] == {"claimName": "runs"}
     assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/data"}]
-    job = jobset.manifest(CPU, RUN, 3)["spec"]["replicatedJobs"][0]["template"]["spec"]
+    job = jobset.manifest(CPU)["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["template"]["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
 
 
 def test_a_mistake_is_not_tried_again():
-    manifest = jobset.manifest(CPU, RUN, 3)
+    manifest = jobset.manifest(CPU)
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
     assert manifest["spec"]["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
@@ -112,7 +113,7 @@ def test_manifest_is_applied_through_stdin(fake_tools):
     assert cli.main(LAUNCH) == 0
     ((command, document),) = fake_tools.calls()
     assert command == ["kubectl", "apply", "--filename=-"]
-    assert json.loads(document) == jobset.manifest(CPU, RUN, 10)
+    assert json.loads(document) == jobset.manifest(replace(CPU, max_restarts=10))
 
 
 def test_refused_manifest(fake_tools, capfd):

@@ -10,17 +10,14 @@ from hypothesis import strategies as st
 from launch import cli, errors
 from launch.launchers import slurm
 
-FIELDS = {
-    **dict.fromkeys(("gpus_per_node", "cpus_per_task", "partition", "account", "qos")),
-    "name": "lopt",
-    "nodes": 2,
-    "time": "1:00:00",
-    "output": "lopt-%j.out",
-    "max_restarts": 3,
-}
 RUN = ("--config=a", "--workdir=/shared/run")
 PLAIN = {*string.ascii_letters, *string.digits, *".,:/%@+=_-"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+def script(words=RUN, **fields):
+    given = {"nodes": 2, "time": "1:00:00", "max_restarts": 3, **fields}
+    return slurm.script(slurm.Job(words=tuple(words), **given))
 
 
 def bash(script, **environment):
@@ -42,11 +39,11 @@ def bash(script, **environment):
 
 @given(words=st.lists(TEXT, max_size=3))
 def test_words_reach_the_worker_unchanged(words):
-    script = slurm.script(FIELDS, words)
-    assert subprocess.run(["bash", "-n"], input=script.encode(), check=False).returncode == 0
+    source = script(words)
+    assert subprocess.run(["bash", "-n"], input=source.encode(), check=False).returncode == 0
     record = "sleep() { :; }\nsrun() { printf '%s\\0' \"$@\"; }\n"
     shown = subprocess.run(
-        ["bash", "-c", record + script], capture_output=True, env={}, check=False
+        ["bash", "-c", record + source], capture_output=True, env={}, check=False
     ).stdout
     after_lopt = shown.decode().split("\0")[4:-1]
     assert after_lopt == [*words, "--distributed"]
@@ -57,13 +54,12 @@ def test_words_reach_the_worker_unchanged(words):
     name=st.sampled_from(["name", "time", "partition", "account", "qos", "output"]),
 )
 def test_directive_is_one_plain_line_or_refused(value, name):
-    fields = {**FIELDS, name: value}
     if value.isascii() and value and not set(value) - PLAIN:
         option = "job-name" if name == "name" else name
-        assert f"\n#SBATCH --{option}={value}\n" in slurm.script(fields, RUN)
+        assert f"\n#SBATCH --{option}={value}\n" in script(**{name: value})
     else:
         with pytest.raises(errors.UserError, match=f"--{name}="):
-            slurm.script(fields, RUN)
+            script(**{name: value})
 
 
 def test_shellcheck_has_nothing_to_say(tmp_path):
@@ -71,7 +67,7 @@ def test_shellcheck_has_nothing_to_say(tmp_path):
     hostile = [*RUN, '--config.x=it\'s "a"; `b` \n c']
     for name, words in {"plain": RUN, "hostile": hostile}.items():
         file = tmp_path / f"{name}.sh"
-        file.write_text(slurm.script({**FIELDS, "gpus_per_node": 4, "cpus_per_task": 2}, words))
+        file.write_text(script(words, gpus_per_node=4, cpus_per_task=2))
         # SC2016 asks whether a $ or ` in single quotes is meant; in a user's value it is.
         command = [shellcheck, "--exclude=SC2016", file]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -92,7 +88,7 @@ def test_shellcheck_has_nothing_to_say(tmp_path):
 )
 def test_requeue(status, restarts, state, requeued):
     result = bash(
-        slurm.script(FIELDS, RUN),
+        script(),
         SRUN_STATUS=str(status),
         SLURM_RESTART_COUNT=str(restarts),
         STATE=state,
@@ -105,25 +101,25 @@ def test_requeue(status, restarts, state, requeued):
 
 
 def test_first_try_has_no_restart_count():
-    assert "sleep 0\n" in bash(slurm.script(FIELDS, RUN)).stdout
+    assert "sleep 0\n" in bash(script()).stdout
 
 
 def test_preempted_too_often():
-    result = bash(slurm.script(FIELDS, RUN), SLURM_RESTART_COUNT="4")
+    result = bash(script(), SLURM_RESTART_COUNT="4")
     assert result.returncode == 1
     assert "srun" not in result.stdout
 
 
 def test_gpus_have_a_process_each():
-    script = slurm.script({**FIELDS, "gpus_per_node": 4}, RUN)
-    assert "#SBATCH --ntasks-per-node=4\n#SBATCH --gpus-per-node=4\n" in script
+    source = script(gpus_per_node=4)
+    assert "#SBATCH --ntasks-per-node=4\n#SBATCH --gpus-per-node=4\n" in source
 
 
 def test_script_is_submitted_through_stdin(fake_tools):
     fake_tools.add("sbatch", reads_stdin=True)
     command = ["launch", "slurm", "--nodes=2", "--time=1:00:00", "--max_restarts=3", "--", *RUN]
     assert cli.main(command) == 0
-    assert fake_tools.calls() == [(["sbatch"], slurm.script(FIELDS, RUN))]
+    assert fake_tools.calls() == [(["sbatch"], script())]
 
 
 def test_refused_submission(fake_tools, capfd):
