@@ -16,7 +16,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from meta_train.particles import Execution, use
+from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
+from meta_train.particles import Execution, map_particles, use
 from meta_train.types import EstimatorState, GradientEstimator, Theta, UnrolledSystem
 
 
@@ -49,6 +50,21 @@ class Moments(NamedTuple):
     """Particles that were dropped, in all meta-steps of all runs."""
 
 
+class Runs(NamedTuple):
+    """Meta-gradients of independent runs at one theta."""
+
+    means: Float[np.ndarray, "runs P"]
+    """Over the meta-steps of each run."""
+    squared_norms: Float[np.ndarray, " runs"]
+    """Of a meta-step's estimate, the mean over each run."""
+    seconds: Float[np.ndarray, " timed"]
+    """Of single meta-steps: compilation and the run-in of staggered clocks are left out."""
+    inner_steps: float
+    """In all meta-steps of all runs."""
+    diverged: int
+    """Particles that were dropped, in all meta-steps of all runs."""
+
+
 def gradient_moments(
     system: UnrolledSystem,
     estimator: GradientEstimator,
@@ -75,10 +91,8 @@ def gradient_moments(
         theta: meta-parameters, the same in every meta-step.
         num_runs: independent runs, at least 3.
         meta_steps: estimates of each run.
-        runs_at_once: runs side by side in one program, a divisor of ``num_runs``; above 1 for
-            systems so small that starting a program would show in the time. Their states lie in
-            memory together.
-        execution: how particles are mapped, see ``Execution``.
+        runs_at_once: see ``sample_runs``.
+        execution: how runs and particles are mapped, see ``Execution``.
 
     Raises:
         ValueError: a number is out of range.
@@ -87,95 +101,157 @@ def gradient_moments(
         raise ValueError(
             f"num_runs = {num_runs} must be at least 3 and meta_steps = {meta_steps} at least 1."
         )
-    if runs_at_once < 1 or num_runs % runs_at_once:
-        raise ValueError(f"runs_at_once = {runs_at_once} must divide num_runs = {num_runs}.")
-    execution = execution or Execution()
-    begin = functools.partial(_begin, estimator, execution, system, theta)
-    go_on = functools.partial(_go_on, estimator, execution, system, theta)
-    keys = jax.random.split(key, (num_runs // runs_at_once, runs_at_once))
-    # One meta-step more of the first runs where one is asked for: that of the run-in is not timed.
-    timed = [max(meta_steps, 2), *[meta_steps] * (len(keys) - 1)]
-    samples = [_sample(begin, go_on, *x, meta_steps) for x in zip(keys, timed, strict=True)]
-    grads = np.concatenate([sample[0] for sample in samples])
-    inner_steps, diverged = np.sum([sample[1] for sample in samples], axis=0)
-    seconds = float(np.median([x for sample in samples for x in sample[2]]))
-    flat, values, errors = _statistics(grads)
+    runs = sample_runs(
+        system, estimator, key, theta, num_runs=num_runs, meta_steps=meta_steps,
+        runs_at_once=runs_at_once, execution=execution,
+    )  # fmt: skip
+    flat, values, errors = _statistics(runs.means, runs.squared_norms)
     variance, run_variance, squared_norm, snr = values.tolist()
     unravel = ravel_pytree(theta)[1]
     mean, mean_error = (unravel(jnp.asarray(x, jnp.float32)) for x in flat)
     return Moments(
         mean, mean_error, variance, float(errors[0]), run_variance, float(errors[1]),
-        squared_norm, snr, float(errors[3]), seconds, float(inner_steps) / (num_runs * meta_steps),
-        int(diverged),
+        squared_norm, snr, float(errors[3]), float(np.median(runs.seconds)),
+        runs.inner_steps / (num_runs * meta_steps), runs.diverged,
     )  # fmt: skip
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "execution"))
+def sample_runs(
+    system: UnrolledSystem,
+    estimator: GradientEstimator,
+    key: jax.Array,
+    theta: Theta,
+    *,
+    num_runs: int,
+    meta_steps: int,
+    runs_at_once: int = 1,
+    devices: Devices = ONE_DEVICE,
+    execution: Execution | None = None,
+) -> Runs:
+    """Meta-gradients of independent runs, for statistics of all kinds.
+
+    Args:
+        system: as all that is not named here, see ``gradient_moments``.
+        estimator: its groups must be a multiple of the devices.
+        key: typed PRNG key of all runs.
+        theta: meta-parameters.
+        num_runs: independent runs.
+        meta_steps: estimates of each run.
+        runs_at_once: runs in one program, a divisor of ``num_runs``; above 1 for systems so small
+            that starting a program would show in the time. Their states lie in memory together.
+        devices: over which the particles of every run are split.
+        execution: how runs and particles are mapped.
+
+    Raises:
+        ValueError: ``runs_at_once`` does not divide ``num_runs``.
+    """
+    if runs_at_once < 1 or num_runs % runs_at_once:
+        raise ValueError(f"runs_at_once = {runs_at_once} must divide num_runs = {num_runs}.")
+    program = estimator, execution or Execution(), devices
+    begin = functools.partial(_begin, *program)
+    go_on = functools.partial(_go_on, *program)
+    system, theta = devices.place((system, theta))
+    keys = jax.random.split(key, (num_runs // runs_at_once, runs_at_once))
+    # One meta-step more of the first runs where one is asked for: that of the run-in is not timed.
+    timed = [max(meta_steps, 2), *[meta_steps] * (len(keys) - 1)]
+    parts: list[Runs] = []
+    for some, steps in zip(keys, timed, strict=True):
+        states = devices.place(begin(system, theta, some), SPLIT)
+        parts.append(
+            _follow(functools.partial(go_on, system, theta), states, some, steps, meta_steps)
+        )
+    means, squared_norms, seconds = (np.concatenate(x) for x in list(zip(*parts, strict=True))[:3])
+    return Runs(
+        means, squared_norms, seconds, sum(x.inner_steps for x in parts),
+        sum(x.diverged for x in parts),
+    )  # fmt: skip
+
+
+_jit_of_runs = functools.partial(jax.jit, static_argnames=("estimator", "execution", "devices"))
+
+
+@_jit_of_runs
 def _begin(
     estimator: GradientEstimator,
     execution: Execution,
+    devices: Devices,
     system: UnrolledSystem,
     theta: Theta,
     keys: jax.Array,
 ) -> EstimatorState:
+    """States [groups, runs, ...] before the first meta-step."""
+    del devices
     with use(execution):
-        return jax.vmap(lambda key: estimator.init(system, key, theta))(keys)
+        return jax.vmap(lambda key: estimator.init(system, key, theta), out_axes=1)(keys)
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "execution"), donate_argnames="states")
+@functools.partial(_jit_of_runs, donate_argnames="states")
 def _go_on(
     estimator: GradientEstimator,
     execution: Execution,
+    devices: Devices,
     system: UnrolledSystem,
     theta: Theta,
     keys: jax.Array,
     states: EstimatorState,
-) -> tuple[Float[Array, "runs P"], tuple[Array, Array], EstimatorState]:
-    """One meta-step of some runs: estimates, (inner steps, diverged particles) and states."""
+) -> tuple[tuple[Float[Array, "runs P"], Array, Array], EstimatorState]:
+    """One meta-step of some runs: (estimates, inner steps, diverged particles) and states."""
 
-    def one(key: jax.Array, state: EstimatorState) -> tuple[Array, tuple[Array, Array], Any]:
-        result, state = estimator.estimate(system, key, theta, state)
-        counts = result.metrics["inner_steps"], result.metrics["diverged"]
-        return ravel_pytree(result.grad)[0], counts, state
+    def all_runs(system: Any, theta: Any, keys: Any, states: Any) -> Any:
+        def one(key: jax.Array, state: EstimatorState) -> Any:
+            found, state = estimator.estimate(system, key, theta, state)
+            counts = found.metrics["inner_steps"], found.metrics["diverged"]
+            return (ravel_pytree(found.grad)[0], *counts), state
 
+        swap = functools.partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))
+        found, states = map_particles(one, keys, swap(states))
+        return found, swap(states)
+
+    specs = (REPLICATED, REPLICATED, REPLICATED, SPLIT)
+    mapped = map_over_devices(all_runs, devices, specs, (REPLICATED, SPLIT))
     with use(execution):
-        return jax.vmap(one)(keys, states)
+        return mapped(system, theta, keys, states)
 
 
-def _sample(
-    begin: Callable[[jax.Array], EstimatorState],
-    go_on: Callable[[jax.Array, EstimatorState], tuple[Array, tuple[Array, Array], EstimatorState]],
+def _follow(
+    go_on: Callable[[jax.Array, EstimatorState], tuple[Any, EstimatorState]],
+    states: EstimatorState,
     keys: jax.Array,
     timed: int,
     meta_steps: int,
-) -> tuple[Float[np.ndarray, "runs meta_steps P"], np.ndarray, list[float]]:
-    """Estimates of some runs; inner steps and diverged particles in all; seconds of meta-steps.
+) -> Runs:
+    """Some runs over their meta-steps.
 
     All of the ``timed`` meta-steps but the first, which has the run-in, are timed.
     """
-    states, grads, counted, seconds = begin(keys), [], [], []
+    total, squares, counted, seconds = 0.0, 0.0, np.zeros(2), []
     for meta_step in range(timed):
         keys_step = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, meta_step)
         jax.block_until_ready((states, keys_step))
         started = time.perf_counter()
-        grad, counts, states = jax.block_until_ready(go_on(keys_step, states))
+        found, states = jax.block_until_ready(go_on(keys_step, states))
         if meta_step > 0:
             seconds.append((time.perf_counter() - started) / len(keys))
-        grads.append(np.asarray(grad))
-        counted.append(np.asarray(counts))
-    counts = np.sum(counted[:meta_steps], axis=(0, 2))
-    return np.stack(grads[:meta_steps], axis=1), counts, seconds
+        if meta_step < meta_steps:
+            grads = np.asarray(found[0], np.float64)
+            total, squares = total + grads, squares + np.sum(grads**2, axis=1)
+            counted += [np.sum(x) for x in found[1:]]
+    inner_steps, diverged = counted.tolist()
+    return Runs(
+        np.asarray(total) / meta_steps, np.asarray(squares) / meta_steps, np.asarray(seconds),
+        inner_steps, int(diverged),
+    )  # fmt: skip
 
 
 def _statistics(
-    grads: Float[np.ndarray, "runs meta_steps P"],
+    means: Float[np.ndarray, "runs P"], squared_norms: Float[np.ndarray, " runs"]
 ) -> tuple[tuple[np.ndarray, np.ndarray], Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
     """The mean with its error; variance, run variance, squared norm, SNR; and their errors."""
-    runs = len(grads)
-    center = grads.mean(axis=(0, 1), dtype=np.float64)
-    means = grads.mean(axis=1, dtype=np.float64) - center
-    spread = np.array([np.mean(np.sum((run - center) ** 2, axis=-1)) for run in grads])
+    runs, center = len(means), means.mean(axis=0)
+    means = means - center
     distances = np.sum(means**2, axis=1)
+    # Around the center, not around 0.
+    spread = squared_norms - 2 * means @ center - center @ center
 
     def measures(n, spread, distances, norm):
         """From sums over n runs: of the spread, of the means' distances, and the mean's norm."""

@@ -39,7 +39,10 @@ def test_errors_are_those_of_repeated_measurements():
     """Of estimates that hang together within a run: every other one is the one before."""
     rng = np.random.default_rng(0)
     drawn = 1.0 + rng.normal(size=(400, 48, 3, 5))
-    repeated = [_statistics(np.repeat(grads, 2, axis=1)) for grads in drawn]
+    repeated = [
+        _statistics(grads.mean(axis=1), np.mean(np.sum(grads**2, axis=-1), axis=1))
+        for grads in np.repeat(drawn, 2, axis=2)
+    ]
     found, told = np.array([x[1] for x in repeated]), np.array([x[2] for x in repeated])
     np.testing.assert_allclose(found.mean(axis=0), [5, 5 / 3, 5, 1], rtol=0.02)
     np.testing.assert_allclose(told.mean(axis=0), found.std(axis=0), rtol=0.15)
