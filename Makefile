@@ -47,7 +47,7 @@ $(VENV)/.created:
 
 $(VENV)/.ready: $(VENV)/.created $(INPUTS)
 	@echo "installing lopt into $(VENV)"
-	$(INSTALL) -e .
+	$(INSTALL) -e '.[train]'
 	touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.created $(INPUTS)

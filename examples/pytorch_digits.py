@@ -1,26 +1,24 @@
-"""A learned optimizer in PyTorch, on handwritten digits; JAX is not needed.
+"""A learned optimizer in PyTorch, on handwritten digits.
 
     python examples/pytorch_digits.py                # with one that comes with lopt
     python examples/pytorch_digits.py my_optimizer   # with one of your own
 
-Needs torch, safetensors and scikit-learn, and torch_optimizer.py beside this file, which says which
-rules it reads.
+Needs ``pip install 'lopt[torch]' scikit-learn``.
 """
 
 import sys
-from pathlib import Path
 
 import torch
 from sklearn.datasets import load_digits
-from torch_optimizer import LearnedOptimizer
+
+from lopt.torch import LearnedOptimizer
 
 NUM_STEPS = 200
 BATCH_SIZE = 64
-GENERAL = Path(__file__).resolve().parents[1] / "lopt" / "bundles" / "general"
 
 
-def main(bundle=GENERAL):
-    """Train with the bundle in a folder, and print the loss."""
+def main(bundle="general"):
+    """Train with a bundle, given by its folder or its name, and print the loss."""
     images, labels = load_digits(return_X_y=True)
     images, labels = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
     torch.manual_seed(0)

@@ -27,6 +27,28 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Subcommand -> (module, one line of help)."""
 
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": (
+        "PIL",
+        "clu",
+        "filelock",
+        "flax",
+        "joblib",
+        "matplotlib",
+        "ml_collections",
+        "orbax",
+        "packaging",
+        "rich",
+        "scipy",
+        "sklearn",
+        "tensorboardX",
+    ),
+    "data": ("array_record", "importlib_resources", "tensorflow_datasets"),
+    "report": ("jinja2", "markupsafe"),
+    "control": ("gymnasium", "mujoco"),
+}
+"""Extra of pyproject.toml -> what it brings that the package alone does not, as imported."""
+
 _USAGE = "usage: lopt COMMAND [ARGUMENTS]      lopt COMMAND --help"
 _SECONDS_TO_END = 5.0
 _EXAMPLE = "lopt meta-train --config=digits_mlp_pes --workdir=runs/digits"
@@ -46,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(words)
     except errors.UserError as error:
         print(f"lopt: error: {errors.one_line(error)}", file=sys.stderr)
+        return errors.USER_ERROR
+    except ModuleNotFoundError as error:
+        print(f"lopt: error: {_missing(error, words[0])}", file=sys.stderr)
         return errors.USER_ERROR
     except errors.RunFailed as error:
         print(f"lopt: error: {errors.one_line(error)}", file=sys.stderr)
@@ -87,6 +112,19 @@ def _dispatch(words: list[str]) -> int:
         print(_help_of(module, rest).strip())
         return errors.DONE
     return module.run(rest)
+
+
+def _missing(error: ModuleNotFoundError, command: str) -> str:
+    """Which extra to install; raises the error again where no extra brings what is missing."""
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, brought in EXTRAS.items() if package in brought), None)
+    if extra is None:
+        raise error
+    # `lopt report` needs more than lopt[train]; the extra of its own name brings both.
+    extra = command if extra == "train" and command in EXTRAS else extra
+    return (
+        f"`lopt {command}` needs {package}, which is not installed; run pip install 'lopt[{extra}]'"
+    )
 
 
 def _help_of(module: ModuleType, words: list[str]) -> str:

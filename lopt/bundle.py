@@ -76,7 +76,7 @@ def save(
     check_target(path)
     facts = model_card.complete(card or {})
     bundle_config.check_horizon(facts.get("horizon"), "card['horizon']")
-    arrays = {key: np.asarray(leaf, order="C") for key, leaf in _flatten(theta).items()}
+    arrays = {key: np.asarray(leaf, order="C") for key, leaf in flatten(theta).items()}
     _check_listing(listing(arrays), _abstract_theta(optimizer, "theta"), optimizer, "theta")
     _check_finite(arrays, "theta")
     weights = bundle_files.serialise(arrays)
@@ -145,6 +145,12 @@ def load(
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Load a bundle's optimizer, meta-parameters and card; raises like ``load``."""
+    bundle = read(path)
+    return bundle._replace(theta=jax.tree.map(jnp.asarray, bundle.theta))
+
+
+def read(path: str | os.PathLike[str]) -> Bundle:
+    """``load_bundle`` with theta in numpy arrays, for which JAX takes no device."""
     folder = shipped.find(path)
     files = {name: bundle_files.read_file(folder, name, _LIMITS[name]) for name in _LIMITS}
     return _parse(files, folder)
@@ -170,6 +176,15 @@ def check_target(path: Path) -> None:
         )
 
 
+def flatten(theta: Theta) -> dict[str, Any]:
+    """Theta's leaves by name, such as "mlp/w0", in its own order."""
+    flat = {}
+    for path, leaf in jax.tree.leaves_with_path(theta):
+        parts = [str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path]
+        flat["/".join(parts)] = leaf
+    return flat
+
+
 def _parse(files: Mapping[str, bytes], path: Path) -> Bundle:
     """The bundle in the content of its files, after all checks."""
     config = bundle_config.parse_config(files[CONFIG], path)
@@ -186,12 +201,12 @@ def _parse(files: Mapping[str, bytes], path: Path) -> Bundle:
     if config["theta"] != listing(arrays):
         raise ValueError(f"{path / CONFIG} is damaged: it lists other arrays than {WEIGHTS} holds.")
     _check_finite(arrays, str(path / WEIGHTS))
-    leaves = [arrays[key] for key in _flatten(abstract)]
+    leaves = [arrays[key] for key in flatten(abstract)]
     if config.get("theta_sha256") not in (None, bundle_config.theta_sha256(leaves)):
         raise ValueError(
             f"{path / CONFIG} is damaged: its theta_sha256 is not of the theta in {WEIGHTS}."
         )
-    theta = jax.tree.unflatten(jax.tree.structure(abstract), map(jnp.asarray, leaves))
+    theta = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
     return Bundle(optimizer, theta, config["card"])
 
 
@@ -210,19 +225,10 @@ def _abstract_theta(optimizer: LearnedOptimizer, what: object) -> Any:
     return abstract
 
 
-def _flatten(theta: Theta) -> dict[str, Any]:
-    """Leaves by name, in theta's own order."""
-    flat = {}
-    for path, leaf in jax.tree.leaves_with_path(theta):
-        parts = [str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path]
-        flat["/".join(parts)] = leaf
-    return flat
-
-
 def _check_listing(
     found: Mapping[str, Any], abstract: Any, optimizer: LearnedOptimizer, what: str
 ) -> None:
-    wanted = listing(_flatten(abstract))
+    wanted = listing(flatten(abstract))
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise ValueError(

@@ -1,6 +1,7 @@
 """Who may import whom, and how large a file may grow."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("lopt", "tasks", "meta_train", "checkpoints", "configs", "launch")
 MAX_LINES = 400
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+CORE = {"jax", "jaxtyping", "lopt", "numpy", "optax", "safetensors"}
+"""What ``import lopt`` may need besides the standard library."""
 SCRIPTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -44,6 +47,18 @@ def test_files_import_only_what_they_may():
     found = {str(file): violations(file, source) for file, source in sources.items()}
     assert len(found) > 100
     assert {file: names for file, names in found.items() if names} == {}
+
+
+def test_lopt_needs_few_packages():
+    found = {
+        (name, str(file.relative_to(ROOT / "lopt")))
+        for file in FILES
+        if file.is_relative_to(ROOT / "lopt")
+        for name in imported(file.read_text(encoding="utf-8"), "lopt") - CORE
+        if name not in sys.stdlib_module_names
+    }
+    torch = {"torch/__init__.py", "torch/mlp.py", "torch/schedule_free.py", "torch/whitening.py"}
+    assert found == {("torch", file) for file in torch}
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ class Pod(Launch):
     )
     package: str = flag(
         "PACKAGE",
-        "what pip installs on every host, as in 'lopt[tpu] @ git+https://...'",
-        example="'lopt[tpu] @ git+https://github.com/me/lopt'",
+        "what pip installs on every host, as in 'lopt[train,tpu] @ git+https://...'",
+        example="'lopt[train,tpu] @ git+https://github.com/me/lopt'",
     )
     spot: bool = flag(
         text="take Spot capacity, which may be preempted; a preempted TPU is requested anew"

@@ -37,7 +37,7 @@ Common failures
 
 example: lopt launch tpu --name=mnist --zone=us-west4-a --accelerator_type=v5litepod-16
            --runtime_version=v2-alpha-tpuv5-lite --spot --delete --startup_script=mount.sh
-           --package='lopt[tpu] @ git+https://github.com/me/lopt'
+           --package='lopt[train,tpu] @ git+https://github.com/me/lopt'
            -- --config=mnist_mlp_pes --workdir=/mnt/runs/mnist
 """
 

@@ -1,6 +1,14 @@
+import importlib.metadata
+import re
+import sys
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from launch import cli
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])
@@ -101,3 +109,53 @@ def test_process_returns_the_status(lopt_command, tmp_path):
     bad = lopt_command("foo", cwd=tmp_path)
     assert bad.returncode == 2
     assert len(bad.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [
+        ("meta-train", "flax", "train"),
+        ("meta-train", "tensorflow_datasets", "data"),
+        ("data", "flax", "data"),
+        ("report", "matplotlib", "report"),
+        ("report", "jinja2", "report"),
+        ("evaluate", "mujoco", "control"),
+    ],
+)
+def test_missing_extra_is_named(command, missing, extra, tmp_path, monkeypatch, user_error):
+    (tmp_path / "needs_an_extra.py").write_text(f"import {missing}.part\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS, command, ("needs_an_extra", ""))
+    monkeypatch.setitem(sys.modules, missing, None)
+    expected = f"`lopt {command}` needs {missing}, which is not installed; run pip install"
+    assert f"{expected} 'lopt[{extra}]'" in user_error(command)
+
+
+def test_missing_module_of_a_user_is_a_defect(tmp_path, monkeypatch):
+    (tmp_path / "needs_a_module.py").write_text("import not_there_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS, "list", ("needs_a_module", ""))
+    with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
+        cli.main(["list"])
+
+
+def test_extras_are_those_of_the_package():
+    """Everything that an extra brings is known to the command, and nothing that is always there."""
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    modules = {}  # by distribution
+    for module, distributions in importlib.metadata.packages_distributions().items():
+        for distribution in distributions:
+            modules.setdefault(canonical(distribution), set()).add(module)
+    always = set().union(*(modules[canonical(name)] for name in project["dependencies"]))
+    for extra, brought in cli.EXTRAS.items():
+        wanted = map(canonical, project["optional-dependencies"][extra])
+        for name in set(wanted) & modules.keys() - {"lopt", "absl-py"}:  # optax brings absl
+            assert modules[name] & set(brought), name
+        assert not always & set(brought)
+
+
+def canonical(requirement):
+    """The distribution's name in its normal form."""
+    name = re.match(r"[\w.-]+", requirement)
+    assert name is not None
+    return re.sub(r"[-_.]+", "-", name[0]).lower()

@@ -22,7 +22,7 @@ TPU = (
     "--zone=us-west4-a",
     "--accelerator_type=v5litepod-16",
     "--runtime_version=v2-alpha-tpuv5-lite",
-    "--package=lopt[tpu] @ git+https://github.com/me/lopt",
+    "--package=lopt[train,tpu] @ git+https://github.com/me/lopt",
 )
 CASES = {
     "local.txt": ("local", "--processes=2", *RUN),

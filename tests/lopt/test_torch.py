@@ -1,8 +1,6 @@
 """The PyTorch optimizer takes the steps of the JAX one."""
 
 import functools
-import importlib.util
-import json
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +9,14 @@ import optax
 import pytest
 
 import lopt
-from tests.examples.bundles import EXAMPLES, random_bundle
+from tests.examples.bundles import random_bundle
 
 torch = pytest.importorskip("torch", reason="torch is an optional extra: pip install lopt[torch]")
+from lopt.torch import LearnedOptimizer  # noqa: E402
+
 torch.set_num_threads(1)
 STEPS = 60
 SHAPES = {"scalar": (), "bias": (5,), "kernel": (3, 1, 2, 3), "wide": (40, 30)}
-
-
-@pytest.fixture(scope="module")
-def torch_optimizer():
-    spec = importlib.util.spec_from_file_location(
-        "torch_optimizer", EXAMPLES / "torch_optimizer.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def recorded():
@@ -56,14 +46,14 @@ def unroll(tx, params, grads, values):
 
 
 @pytest.mark.parametrize("name", ["mlp", "adafac_mlp"])
-def test_same_steps_as_in_jax(name, torch_optimizer, tmp_path):
+def test_same_steps_as_in_jax(name, tmp_path):
     bundle = random_bundle(tmp_path / name, name)
     params, grads = recorded()
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *grads)
     tx = lopt.load(bundle)
     expected = jax.device_get(unroll(tx, params, stacked, jnp.zeros(STEPS))[0])
     found = {key: torch.nn.Parameter(torch.tensor(x)) for key, x in params.items()}
-    optimizer = torch_optimizer.LearnedOptimizer(found.values(), bundle)
+    optimizer = LearnedOptimizer(found.values(), bundle)
     errors = dict.fromkeys(found, 0.0)
     for i, grad in enumerate(grads):
         give(found, grad)
@@ -81,7 +71,7 @@ def inputs_first(x):
 
 
 @pytest.mark.parametrize(("horizon", "longer"), [(40, 1), (200, 1), (40, 30)])
-def test_same_steps_as_in_jax_schedule_free(horizon, longer, torch_optimizer, tmp_path):
+def test_same_steps_as_in_jax_schedule_free(horizon, longer, tmp_path):
     bundle = free_bundle(tmp_path / "b", longer)
     params, grads = recorded()
     values = np.asarray(np.linspace(3, 1, STEPS) + np.sin(np.arange(STEPS)), np.float32)
@@ -91,7 +81,7 @@ def test_same_steps_as_in_jax_schedule_free(horizon, longer, torch_optimizer, tm
     tx = lopt.load(bundle, horizon)
     expected, averages = jax.device_get(unroll(tx, start, stacked, values))
     found = {key: torch.nn.Parameter(torch.tensor(x)) for key, x in params.items()}
-    optimizer = torch_optimizer.LearnedOptimizer(found.values(), bundle, horizon)
+    optimizer = LearnedOptimizer(found.values(), bundle, horizon)
     for i, (grad, value) in enumerate(zip(grads, values, strict=True)):
         give(found, grad)
         optimizer.step(value=value)
@@ -129,19 +119,16 @@ def free_bundle(path, longer=1, **fields):
     return path
 
 
-def test_other_schedule_free_rules_are_refused(torch_optimizer, tmp_path):
+def test_schedule_free_rules_that_are_refused(tmp_path):
     rule = lopt.LOPTS["schedule_free_mlp"](hidden=(4,))
     lopt.save(tmp_path / "net", rule, rule.init(jax.random.key(0)), card={"horizon": 9})
     params = [torch.nn.Parameter(torch.ones(2))]
     with pytest.raises(ValueError, match="without the network"):
-        torch_optimizer.LearnedOptimizer(params, tmp_path / "net")
-    name, fields, theta, _ = torch_optimizer.read_bundle(free_bundle(tmp_path / "b"))
-    make = torch_optimizer.RULES[name]
+        LearnedOptimizer(params, tmp_path / "net")
+    rule = lopt.LOPTS["schedule_free_mlp"](hidden=())
+    lopt.save(tmp_path / "b", rule, rule.init(jax.random.key(0)))
     with pytest.raises(ValueError, match="num_steps"):
-        make(fields, theta, None)
-    for change in ({"scalars/more": torch.zeros(())}, {"scalars/step_size": torch.zeros(14)}):
-        with pytest.raises(ValueError, match="another version"):
-            make(fields, theta | change, 9)
+        LearnedOptimizer(params, tmp_path / "b")
 
 
 def give(params, grads):
@@ -149,10 +136,10 @@ def give(params, grads):
         param.grad = torch.tensor(grads[key], dtype=param.dtype)
 
 
-def train(torch_optimizer, bundle, grads, dtype=torch.float32):
+def train(bundle, grads, dtype=torch.float32):
     """Parameters and optimizer after these gradients."""
     params = {key: torch.nn.Parameter(torch.ones(SHAPES[key], dtype=dtype)) for key in SHAPES}
-    optimizer = torch_optimizer.LearnedOptimizer(params.values(), bundle)
+    optimizer = LearnedOptimizer(params.values(), bundle)
     for grad in grads:
         give(params, grad)
         optimizer.step()
@@ -160,13 +147,13 @@ def train(torch_optimizer, bundle, grads, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("name", ["mlp", "adafac_mlp", "schedule_free_mlp"])
-def test_state_dict_goes_on(name, torch_optimizer, tmp_path):
+def test_state_dict_goes_on(name, tmp_path):
     is_free = name == "schedule_free_mlp"
     bundle = free_bundle(tmp_path / name) if is_free else random_bundle(tmp_path / name, name)
     grads = recorded()[1][:6]
-    expected, _ = train(torch_optimizer, bundle, grads)
-    found, first = train(torch_optimizer, bundle, grads[:3])
-    second = torch_optimizer.LearnedOptimizer(found.values(), bundle)
+    expected, _ = train(bundle, grads)
+    found, first = train(bundle, grads[:3])
+    second = LearnedOptimizer(found.values(), bundle)
     second.load_state_dict(first.state_dict())
     for grad in grads[3:]:
         give(found, grad)
@@ -175,9 +162,9 @@ def test_state_dict_goes_on(name, torch_optimizer, tmp_path):
         assert torch.equal(found[key], expected[key])
 
 
-def test_manners_of_torch(torch_optimizer, tmp_path):
+def test_manners_of_torch(tmp_path):
     bundle = random_bundle(tmp_path / "b", "adafac_mlp")
-    params, optimizer = train(torch_optimizer, bundle, recorded()[1][:3], dtype=torch.bfloat16)
+    params, optimizer = train(bundle, recorded()[1][:3], dtype=torch.bfloat16)
     assert all(param.dtype == torch.bfloat16 for param in params.values())
     assert all(x["momenta"].dtype == torch.float32 for x in optimizer.state.values())
     assert all(bool(torch.isfinite(param).all()) for param in params.values())
@@ -186,7 +173,7 @@ def test_manners_of_torch(torch_optimizer, tmp_path):
     optimizer.step()  # nothing has a gradient
     assert torch.equal(params["wide"], before)
 
-    params, optimizer = train(torch_optimizer, bundle, recorded()[1][:1])
+    params, optimizer = train(bundle, recorded()[1][:1])
     before = params["wide"].detach().clone()
 
     def closure():
@@ -200,25 +187,29 @@ def test_manners_of_torch(torch_optimizer, tmp_path):
     assert len(optimizer.state[params["wide"]]) == 5
 
 
-def test_refused_bundles(torch_optimizer, tmp_path):
+def test_refused_bundles(tmp_path):
+    params = [torch.nn.Parameter(torch.ones(2))]
     bundle = random_bundle(tmp_path / "b", "mlp")
     good = (bundle / "theta.safetensors").read_bytes()
     (bundle / "theta.safetensors").write_bytes(good[:-1] + b"x")
     with pytest.raises(ValueError, match="damaged"):
-        torch_optimizer.read_bundle(bundle)
+        LearnedOptimizer(params, bundle)
     (bundle / "theta.safetensors").unlink()
-    with pytest.raises(ValueError, match="no bundle"):
-        torch_optimizer.read_bundle(bundle)
-    (bundle / "theta.safetensors").write_bytes(good)
-    config = json.loads((bundle / "config.json").read_text())
-    old = {**config, "format_version": 2, "theta_sha256": config["weights_sha256"]}
-    (bundle / "config.json").write_text(json.dumps(old))
-    torch_optimizer.read_bundle(bundle)
-    for change in ({"name": "lstm"}, {"feature_version": 2}):
-        edited = {**config, "optimizer": {**config["optimizer"], **change}}
-        (bundle / "config.json").write_text(json.dumps(edited))
-        with pytest.raises(ValueError, match="holds"):
-            torch_optimizer.read_bundle(bundle)
-    (bundle / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="no bundle"):
-        torch_optimizer.read_bundle(bundle)
+    with pytest.raises(ValueError, match="not a bundle"):
+        LearnedOptimizer(params, bundle)
+    rule = lopt.LOPTS["lstm"]()
+    lopt.save(tmp_path / "lstm", rule, rule.init(jax.random.key(0)))
+    with pytest.raises(ValueError, match="holds a LSTMLopt, but"):
+        LearnedOptimizer(params, tmp_path / "lstm")
+
+
+def test_a_shipped_bundle_by_its_name():
+    param = torch.nn.Parameter(torch.ones(4, 3))
+    optimizer = LearnedOptimizer([param], "general", num_steps=30)
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = param.square().sum()
+        loss.backward()
+        optimizer.step(value=loss)
+    with optimizer.evaluation():
+        assert float(param.square().sum().detach()) < 1.0
