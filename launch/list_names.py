@@ -59,7 +59,7 @@ def rows(kind: str) -> dict[str, str]:
 
         return {name: baseline.description for name, baseline in BASELINES.items()}
     if kind == "experiments":
-        from launch.reproduce.experiments import EXPERIMENTS
+        from meta_train.experiments import EXPERIMENTS
 
         return {name: experiment.summary for name, experiment in EXPERIMENTS.items()}
     return {name: _summary(entry) for name, entry in _registry(kind).items()}

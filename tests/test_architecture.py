@@ -20,7 +20,11 @@ def allowed(file: Path) -> set[str]:
     package, *rest = file.relative_to(ROOT).parts
     if package == "launch":
         return set(PACKAGES)
-    if package == "meta_train" and rest[0].removesuffix(".py") in ("systems", "evaluation"):
+    if package == "meta_train" and rest[0].removesuffix(".py") in (
+        "systems",
+        "evaluation",
+        "experiments",
+    ):
         return {"lopt", "tasks"}
     return set()
 

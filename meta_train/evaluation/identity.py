@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,19 @@ def fingerprint(task: Task) -> str:
         losses = [task.loss(key, cfg, params, task.batch(key, cfg, s)) for s in ("train", "valid")]
         return params, losses
 
-    program = jax.make_jaxpr(everything)(task, jax.random.key(0))
+    return program_digest(everything, task)
+
+
+def program_digest(function: Callable[[Any, jax.Array], Any], subject: Any) -> str:
+    """SHA-256 of a computation and of its data.
+
+    Args:
+        function: of the subject and a key; its program, as JAX traces it, is taken.
+        subject: a pytree, whose arrays are taken.
+    """
+    program = jax.make_jaxpr(function)(subject, jax.random.key(0))
     found = hashlib.sha256(_ADDRESS.sub("", str(program)).encode())
-    for leaf in jax.tree.leaves(task):
+    for leaf in jax.tree.leaves(subject):
         found.update(str((leaf.shape, leaf.dtype)).encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return found.hexdigest()

@@ -1,10 +1,11 @@
 """``lopt reproduce``: the command line of an experiment."""
 
+import time
 from collections.abc import Sequence
 
 from absl import flags
 
-from launch import errors, options, workdir
+from launch import cache, errors, options, signals, workdir
 
 PRESETS = ("quick", "full")
 HELP = """
@@ -16,8 +17,8 @@ same budget of inner steps and from the same seeds.
   --preset=quick   the default; within minutes on two cores
   --preset=full    with the paper's numbers of meta-steps, and more seeds
   --workdir=DIR    where it goes, runs/reproduce/NAME-PRESET by default: results.csv (tidy: one row
-                   per measured point), NAME.png and NAME.pdf, summary.json with the verdict, parts/
-                   (finished runs, from which the same command goes on where it was stopped)
+                   per measured point), figures as PNG and PDF, summary.json with the verdict, and
+                   parts/ (what is finished; from there the same command goes on after a stop)
 
 docs/reproduction.md holds each figure, what is expected, and why.
 
@@ -27,6 +28,7 @@ example: lopt reproduce influence_balancing
 
 def run(arguments: Sequence[str]) -> int:
     """Run an experiment; returns the exit status."""
+    started = time.monotonic()
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "Where it goes.", flag_values=values)
     flags.DEFINE_string("preset", PRESETS[0], "How much.", flag_values=values)
@@ -37,12 +39,26 @@ def run(arguments: Sequence[str]) -> int:
     if preset not in PRESETS:
         raise errors.unknown("--preset", preset, PRESETS)
 
-    from launch.reproduce import run as run_module
-    from launch.reproduce.experiments import EXPERIMENTS
+    import tasks
+    from launch.evaluate.progress import EvaluationProgress
+    from meta_train.experiments import EXPERIMENTS
+    from meta_train.experiments.run import reproduce
 
     (name,) = words
     if name not in EXPERIMENTS:
         raise errors.unknown("experiment", name, EXPERIMENTS)
+    try:
+        plan = EXPERIMENTS[name].presets[preset]()
+    except tasks.MissingData as error:
+        raise errors.UserError(str(error)) from error
     folder = workdir.prepare(values["workdir"].value or f"runs/reproduce/{name}-{preset}")
-    run_module.reproduce(name, EXPERIMENTS[name], preset, folder)
+    cache.enable()
+    progress = EvaluationProgress(len(plan.parts()))
+    with signals.listen(), workdir.lock(folder), errors.writing(), progress:
+        found = reproduce(name, plan, folder, progress.show)
+    for finding in found:
+        print(finding.words)
+    held = sum(finding.holds for finding in found)
+    seconds = time.monotonic() - started
+    print(f"{held} of {len(found)} as expected; done in {seconds:.0f} s: {folder}", flush=True)
     return errors.DONE

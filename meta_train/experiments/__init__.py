@@ -1,0 +1,14 @@
+"""The experiments of the PES paper, by name: what is compared, and what is expected.
+
+Expected values are those of the paper and of its successors where these give any, or of runs of the
+same problem by other code; each file and docs/reproduction.md say which.
+"""
+
+from meta_train.experiments import influence_balancing, toy_regression
+from meta_train.experiments.experiment import Experiment
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "influence_balancing": influence_balancing.EXPERIMENT,
+    "toy_regression": toy_regression.EXPERIMENT,
+}
+"""Registry of experiments by name."""

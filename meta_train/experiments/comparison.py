@@ -1,0 +1,200 @@
+"""Estimators compared on one system: meta-trainings with the same budget and the same seeds."""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from meta_train.evaluation import identity
+from meta_train.experiments import curves
+from meta_train.experiments.experiment import Finding, Outcome, Part, Plan, Table
+from meta_train.experiments.surface import Surface
+from meta_train.particles import Execution
+from meta_train.trainer import MetaTrainer
+from meta_train.types import GradientEstimator, Theta, UnrolledSystem
+
+COLUMNS = ("experiment", "method", "seed", "meta_step", "inner_steps", "loss")
+_POINTS = 50
+"""Of every curve."""
+
+
+class Method(NamedTuple):
+    """An estimator with the meta-optimizer that follows it."""
+
+    estimator: GradientEstimator
+    optimizer: str
+    """In Optax."""
+    learning_rate: float
+
+    def make_optimizer(self) -> optax.GradientTransformation:
+        """The meta-optimizer."""
+        return getattr(optax, self.optimizer)(self.learning_rate)
+
+    @property
+    def inner_steps(self) -> int:
+        """Of all particles, in one meta-step."""
+        lone = hasattr(self.estimator, "num_particles")
+        groups = self.estimator.num_groups
+        return (groups if lone else 2 * groups) * self.estimator.steps_per_truncation
+
+
+class Expectation(abc.ABC):
+    """What the losses of all methods are held against."""
+
+    @abc.abstractmethod
+    def finding(self, losses: curves.Curves) -> Finding:
+        """Whether it holds, in words too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected(Expectation):
+    """Where the losses of a method are at the end, with every seed."""
+
+    method: str
+    low: float
+    high: float
+
+    def finding(self, losses: curves.Curves) -> Finding:
+        ends = losses[self.method][:, -1]
+        worst = np.where(np.isfinite(ends), ends, np.inf)
+        holds = bool(((worst >= self.low) & (worst <= self.high)).all())
+        words = (
+            f"{self.method}: {worst.min():.4g} to {worst.max():.4g}, expected {self.low:.4g} to "
+            f"{self.high:.4g}"
+        )
+        return Finding(self.method, holds, f"{words}: {'holds' if holds else 'DOES NOT HOLD'}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison(Plan):
+    """Meta-trainings by several methods, which take the same inner steps in every meta-step.
+
+    Attributes:
+        system: what is unrolled.
+        judge: loss of a theta, without perturbation.
+        measure: what ``judge`` returns, for the figure.
+        methods: by name.
+        meta_steps: updates of theta.
+        num_seeds: runs of each method.
+        expected: at the end.
+        execution: how particles are worked on.
+        surface: over which the paths of theta are drawn, where theta has two numbers.
+    """
+
+    system: UnrolledSystem
+    judge: Callable[[UnrolledSystem, Theta], Float[Array, ""]]
+    measure: str
+    methods: Mapping[str, Method]
+    meta_steps: int
+    num_seeds: int
+    expected: Sequence[Expectation]
+    execution: Execution
+    surface: Surface | None = None
+
+    @property
+    def measured_at(self) -> np.ndarray:
+        """Meta-steps after which losses are measured."""
+        every = max(1, self.meta_steps // _POINTS)
+        return np.arange(every, self.meta_steps + 1, every)
+
+    def parts(self) -> Sequence[Part]:
+        parts = [
+            self._part(label, method, seed)
+            for seed in range(self.num_seeds)
+            for label, method in self.methods.items()
+        ]
+        return parts if self.surface is None else [*parts, self._surface_part(self.surface)]
+
+    def outcome(self, name: str, values: Sequence[Any]) -> Outcome:
+        runs = values[: self.num_seeds * len(self.methods)]
+        labels, at = list(self.methods), self.measured_at
+        losses = {
+            label: curves.numbers([run["losses"] for run in runs[i :: len(labels)]])
+            for i, label in enumerate(labels)
+        }
+        tables = {"results": Table(COLUMNS, self._rows(name, losses))}
+        solid = [x for x in labels if self.methods[x].estimator.unbiased]
+        panels = [curves.draw(name, losses, at, self.measure, solid)]
+        if self.surface is not None:
+            paths = {
+                label: [curves.numbers(run["thetas"]) for run in runs[i :: len(labels)]]
+                for i, label in enumerate(labels)
+            }
+            grid = curves.numbers(values[-1])
+            tables["surface"] = self.surface.table(grid)
+            tables["paths"] = self.surface.path_table(paths, [0, *at.tolist()])
+            panels.append(self.surface.draw(name, grid, paths, self.measure, solid))
+        return Outcome(tables, panels, [x.finding(losses) for x in self.expected])
+
+    def _part(self, label: str, method: Method, seed: int) -> Part:
+        key = {
+            **self._identity,
+            "estimator": repr(method.estimator),
+            "meta_optimizer": [method.optimizer, method.learning_rate],
+            "meta_steps": self.meta_steps,
+            "seed": seed,
+        }
+
+        def brief(run: Any) -> str:
+            return f"{float(curves.numbers(run['losses'])[-1]):.4g}"
+
+        return Part(f"{label}, seed {seed}", key, lambda: self._run(method, seed), brief)
+
+    def _surface_part(self, surface: Surface) -> Part:
+        key = {**self._identity, "surface": repr(surface)}
+        points = f"{surface.horizontal.num_points} x {surface.vertical.num_points} points"
+        theta = jax.eval_shape(self.system.init_theta, jax.random.key(0))
+
+        def compute() -> Any:
+            return curves.plain(surface.measure(lambda x: self.judge(self.system, x), theta))
+
+        return Part("surface", key, compute, lambda _: points)
+
+    @functools.cached_property
+    def _identity(self) -> dict[str, Any]:
+        def everything(system: UnrolledSystem, key: jax.Array) -> Any:
+            theta = system.init_theta(key)
+            state = system.init(key, theta, jnp.int32(2))
+            return system.step(key, theta, state), self.judge(system, theta)
+
+        return {"system": identity.program_digest(everything, self.system)}
+
+    def _run(self, method: Method, seed: int) -> dict[str, Any]:
+        """Losses along one meta-training, and the thetas where they are drawn."""
+        trainer = MetaTrainer(
+            [self.system],
+            method.estimator,
+            method.make_optimizer(),
+            steps_per_dispatch=int(self.measured_at[0]),
+            execution=self.execution,
+        )
+        judge = jax.jit(lambda theta: self.judge(self.system, theta))
+        state = trainer.init(jax.random.key(seed))
+        losses, thetas = [], [_flat(state.theta)]
+        for _ in self.measured_at:
+            state, _ = trainer.step(state)
+            losses.append(float(judge(state.theta)))
+            thetas.append(_flat(state.theta))
+        found = {"losses": curves.plain(losses)}
+        return found if self.surface is None else {**found, "thetas": curves.plain(thetas)}
+
+    def _rows(self, name: str, losses: curves.Curves) -> list[tuple[Any, ...]]:
+        return [
+            (name, label, seed, step, step * self.methods[label].inner_steps, f"{loss:.6g}")
+            for label, runs in losses.items()
+            for seed, run in enumerate(runs)
+            for step, loss in zip(self.measured_at, run, strict=True)
+        ]
+
+
+def _flat(theta: Theta) -> np.ndarray:
+    """Theta as one vector of the host's, which a donated state does not take away."""
+    return np.asarray(ravel_pytree(jax.device_get(theta))[0])

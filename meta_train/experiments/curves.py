@@ -1,0 +1,81 @@
+"""Curves of losses over meta-steps: as plain numbers, and drawn."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from meta_train.figures import panels
+from meta_train.figures.panels import Band, Panel
+from meta_train.figures.styles import (
+    BLACK,
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Line,
+)
+
+_COLORS = (BLUE, BLACK, GREEN, PURPLE, VERMILLION, ORANGE, SKY, BROWN, GREY)
+_DASHES = ((6, 2), (2, 1.5), (7, 2, 1.5, 2), (10, 2.5))
+_HIGHEST = 1e6
+"""Losses above are not drawn."""
+
+Curves = dict[str, np.ndarray]
+"""Losses by method [seeds, points]."""
+
+
+def plain(numbers: Any) -> Any:
+    """Numbers as nested lists for JSON, with None for those that are not finite."""
+    found = np.asarray(numbers, np.float64).astype(object)
+    found[~np.isfinite(found.astype(np.float64))] = None
+    return found.tolist()
+
+
+def numbers(plain: Any) -> np.ndarray:
+    """The inverse of ``plain``; what was not finite is NaN."""
+    return np.asarray(plain, np.float64)
+
+
+def lines(methods: Sequence[str], solid: Collection[str], width: float = 2.0) -> dict[str, Line]:
+    """A style for every method, each of another colour: those in ``solid`` without dashes."""
+    dashed = [method for method in methods if method not in solid]
+    return {
+        method: Line(
+            _COLORS[i % len(_COLORS)],
+            () if method in solid else _DASHES[dashed.index(method) % len(_DASHES)],
+            width,
+        )
+        for i, method in enumerate(methods)
+    }
+
+
+def draw(
+    name: str, losses: Curves, meta_steps: np.ndarray, measure: str, solid: Collection[str]
+) -> Panel:
+    """Medians over seeds, with bands from the lowest to the highest; on a logarithmic axis.
+
+    Args:
+        name: of the figure.
+        losses: by method.
+        meta_steps: at which they are.
+        measure: what a loss is.
+        solid: methods whose lines are drawn solid.
+    """
+    figure, axes = panels.new(name.replace("_", " "), "meta-steps", measure, 6.0, 4.0)
+    shown = {
+        label: np.where(np.isfinite(rows), np.minimum(rows, _HIGHEST), _HIGHEST)
+        for label, rows in losses.items()
+    }
+    bands = {
+        label: Band(meta_steps, np.median(rows, axis=0), rows.min(axis=0), rows.max(axis=0))
+        for label, rows in shown.items()
+    }
+    panels.bands(axes, bands, lines(list(losses), solid))
+    ends = [float(x) for rows in shown.values() for x in (rows.min(), rows.max()) if x > 0]
+    panels.set_log(axes, min(ends) / 1.5, max(ends) * 1.5)
+    return Panel(figure, name, f"{measure} over meta-steps: {', '.join(losses)}")
