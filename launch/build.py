@@ -13,9 +13,9 @@ from launch import devices, errors, user_code
 from launch.configuration import Config, look_up
 from launch.construct import check_fields, construct, parameters, plain
 from launch.meta_optimizer import make_meta_optimizer
-from launch.task_identity import identity
 from lopt import LOPTS, LearnedOptimizer
 from meta_train.evaluation import BASELINES
+from tasks.registry import identity
 
 
 class Judges(NamedTuple):

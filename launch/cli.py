@@ -4,14 +4,16 @@ Each subcommand is a module with ``HELP`` (its help text) and ``run(arguments) -
 is imported only when it is called, so that ``lopt --help`` answers at once.
 """
 
+import ctypes
 import importlib
 import os
+import platform
 import sys
 import threading
 from collections.abc import Sequence
 from types import ModuleType
 
-from launch import errors, malloc
+from launch import errors
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "meta-train": ("launch.meta_train", "meta-train a learned optimizer from a config file"),
@@ -51,6 +53,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 _USAGE = "usage: lopt COMMAND [ARGUMENTS]      lopt COMMAND --help"
 _SECONDS_TO_END = 5.0
+_M_ARENA_MAX = -8
+_MORE_THAN_THREADS = 4096
 _EXAMPLE = "lopt meta-train --config=digits_mlp_pes --workdir=runs/digits"
 
 
@@ -90,12 +94,34 @@ def entry() -> int:
     Where a disk has failed within a save, threads of Orbax wait for each other for minutes, and
     Python would wait for them.
     """
-    malloc.one_arena_per_thread()
+    one_arena_per_thread()
     status = main()
     limit = threading.Timer(_SECONDS_TO_END, os._exit, [status])
     limit.daemon = True
     limit.start()
     return status
+
+
+def one_arena_per_thread() -> bool:
+    """Let every thread have an arena of its own; to be called first of all in a process.
+
+    Once there are more than eight arenas, as when JAX has joined other processes, glibc takes no
+    other number.
+
+    glibc makes eight arenas for each core of the machine; further threads share them. XLA's CPU
+    programs allocate in every operation, so where a computing thread shares the arena that a
+    compiling one has left in pieces, it spends up to a tenth of its time in the search for room
+    (docs/scaling.md). ``MALLOC_ARENA_MAX`` and ``GLIBC_TUNABLES``, glibc's own settings, have the
+    last word.
+
+    Returns:
+        Whether it was done; False as well where the C library is not glibc.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    return ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MORE_THAN_THREADS) == 1
 
 
 def _dispatch(words: list[str]) -> int:

@@ -2,15 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
 
 import lopt
 from checkpoints import Store
-from launch import bundles, errors, options, workdir
+from launch import bundles, errors, workdir
+from launch.options import flag, help_of, read
 from lopt.bundle import check_target
 from lopt.bundle_config import theta_sha256
 from lopt.bundle_files import WEIGHTS
@@ -19,50 +20,63 @@ from meta_train.evaluation.card import Judged, judged
 from meta_train.evaluation.comparisons import merge
 from meta_train.evaluation.evaluation import SUMMARY
 
-HELP = """
-usage: lopt export WORKDIR|BUNDLE OUT [--step=N] [--evaluation=DIR] [--title=TEXT]
-                   [--description=TEXT] [--command=TEXT] [--license=SPDX] [--reset=PART,...]
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The command's flags."""
+
+    step: int | None = flag(
+        "N",
+        "the checkpoint after meta-step N (`lopt inspect WORKDIR` lists them); by default the "
+        "newest whole one, or with --evaluation the one that was evaluated",
+        least=0,
+    )
+    evaluation: tuple[str, ...] = flag(
+        "DIR,...",
+        "folders of `lopt evaluate` with this optimizer; the results go into the card, where "
+        "others that were judged beside a bundle stand as what it is compared with",
+        default=(),
+    )
+    title: str | None = flag("TEXT")
+    description: str | None = flag("TEXT", "first lines of the card")
+    command: str | None = flag(
+        "TEXT", "a line of the card: the command that makes this optimizer again"
+    )
+    license: str | None = flag(
+        "SPDX",
+        "of the weights, an SPDX expression such as Apache-2.0 (default) or CC-BY-4.0",
+    )
+    reset: tuple[str, ...] = flag(
+        "PART,...",
+        "of a bundle: parts of theta, such as scalars/step_size, as its rule draws them first; "
+        "evaluated beside the bundle, it shows what meta-training them is worth",
+        default=(),
+    )
+
+
+HELP = f"""
+usage: lopt export WORKDIR|BUNDLE OUT [FLAGS]
 
 Writes the learned optimizer of a run, finished or not, into a new folder: theta.safetensors,
 config.json and a model card (README.md) that is filled from the run. `lopt.load(OUT)` makes an
 Optax optimizer of it. A bundle, which may be one that comes with lopt (`lopt list bundles`), is
 written again, with what the flags change in its card.
 
-  --step=N          the checkpoint after meta-step N (`lopt inspect WORKDIR` lists them); by
-                    default the newest whole one, or with --evaluation the one that was evaluated
-  --evaluation=DIR  folder of `lopt evaluate` with this optimizer; its results go into the card. It
-                    may be several folders, DIR,DIR; others that were judged beside a bundle stand
-                    in the card as what it is compared with
-  --title, --description   first lines of the card
-  --command         a line of the card: the command that makes this optimizer again
-  --license         of the weights, an SPDX expression such as Apache-2.0 (default) or CC-BY-4.0
-  --reset=PART,...  of a bundle: parts of theta, such as scalars/step_size, as its rule draws them
-                    first; evaluated beside the bundle, it shows what meta-training them is worth
+{help_of(Arguments)}
 
 example: lopt export runs/digits my_optimizer --title="Digits optimizer"
 """
 
-_GIVEN = ("title", "description", "command", "license")
+_EXAMPLE = "lopt export runs/digits my_optimizer"
+_CARD = ("title", "description", "command", "license")
 """Entries of the card that have a flag."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Export an optimizer; returns the exit status."""
-    values = flags.FlagValues()
-    flags.DEFINE_integer("step", None, "Meta-step of the checkpoint.", flag_values=values)
-    for name in _GIVEN:
-        flags.DEFINE_string(name, None, "See HELP.", flag_values=values)
-    flags.DEFINE_list("evaluation", [], "Folders of evaluations.", flag_values=values)
-    flags.DEFINE_list("reset", [], "Parts of theta.", flag_values=values)
-    words = options.parse(arguments, values, positional=("WORKDIR", "OUT"))
-    if len(words) < 2:
-        missing = ("WORKDIR", "OUT")[len(words)]
-        raise errors.UserError(
-            f"{missing} is missing; for instance `lopt export runs/digits my_optimizer`"
-        )
+    asked, words = read(Arguments, arguments, ("WORKDIR", "OUT"), _EXAMPLE)
     folder, out = bundles.locate(words[0]), Path(words[1]).expanduser()
-    given = {name: str(values[name].value) for name in _GIVEN if values[name].present}
-    evaluations, parts = values["evaluation"].value or [], values["reset"].value or []
+    given = {name: text for name in _CARD if (text := getattr(asked, name)) is not None}
     if "license" in given:
         given["license"] = _spdx(given["license"])
     # A run may hold the accelerators, and theta is small.
@@ -70,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         check_target(out)
         make = _of_bundle if (folder / WEIGHTS).exists() else _of_run
-        bundle, said = make(folder, values["step"].value, evaluations, parts)
+        bundle, said = make(folder, asked)
         lopt.save(out, bundle.optimizer, bundle.theta, card={**bundle.card, **given})
     except ValueError as error:
         raise errors.UserError(str(error)) from error
@@ -82,14 +96,12 @@ def run(arguments: Sequence[str]) -> int:
     return errors.DONE
 
 
-def _of_run(
-    folder: Path, step: int | None, evaluations: Sequence[str], parts: Sequence[str]
-) -> tuple[lopt.Bundle, str]:
+def _of_run(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
     """The optimizer of a checkpoint, and what to say of it."""
-    if parts:
+    if asked.reset:
         raise errors.UserError(f"--reset is for bundles; {folder}/bundle is one after the run")
-    found = _judged(evaluations) if evaluations else None
-    source = bundles.find(folder, step, found and found.theta_sha256)
+    found = _judged(asked.evaluation) if asked.evaluation else None
+    source = bundles.find(folder, asked.step, found and found.theta_sha256)
     compared = folder / workdir.COMPARISON
     if found is None and (compared / SUMMARY).exists():
         found = _judged([str(compared)])
@@ -105,28 +117,26 @@ def _of_run(
     return lopt.Bundle(source.optimizer, source.theta, {**card, **entries}), said
 
 
-def _of_bundle(
-    folder: Path, step: int | None, evaluations: Sequence[str], parts: Sequence[str]
-) -> tuple[lopt.Bundle, str]:
+def _of_bundle(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
     """The optimizer of a bundle, changed as the flags say, and what to say of it."""
-    if step is not None:
+    if asked.step is not None:
         raise errors.UserError(f"{folder} is a bundle: it has no checkpoints, so no --step")
-    if parts and evaluations:
+    if asked.reset and asked.evaluation:
         raise errors.UserError(
             "--reset makes another optimizer than --evaluation judged; evaluate OUT, then "
             "export it with --evaluation"
         )
     bundle = lopt.load_bundle(folder)
-    if parts:
-        words = f"the first {', '.join(parts)}"
+    if asked.reset:
+        words = f"the first {', '.join(asked.reset)}"
         card = {"title": f"{bundle.card.get('title', folder.name)}, {words}"}
         kept = ("horizon", "meta_training", "license")
         card |= {name: bundle.card[name] for name in kept if name in bundle.card}
-        reset = bundle._replace(theta=_with_first(bundle, parts), card=card)
+        reset = bundle._replace(theta=_with_first(bundle, asked.reset), card=card)
         return reset, f"the optimizer of {folder} with {words}"
-    if evaluations:
+    if asked.evaluation:
         own = theta_sha256(jax.tree.leaves(bundle.theta))
-        found = _judged(evaluations, own)
+        found = _judged(asked.evaluation, own)
         if found.theta_sha256 != own:
             raise errors.UserError(
                 f"--evaluation is of another theta (SHA-256 {found.theta_sha256}) than {folder} "

@@ -2,23 +2,32 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
 from launch import errors, options, workdir
 
-HELP = """
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The command's flags."""
+
+    json: bool = options.flag(
+        text="one JSON object: steps, latest_step (the newest that is whole), damaged, "
+        "theta_sha256 (of latest_step: over the float32 bytes of theta's leaves in flattened "
+        "order), details of every step, meta_steps done and wanted, meta_loss, versions and "
+        "config; of a bundle its folder, optimizer, theta_sha256 and card"
+    )
+
+
+HELP = f"""
 usage: lopt inspect WORKDIR|BUNDLE [--json]
 
 Lists the checkpoints of a run, reads every one of their files and compares it with its checksum.
 Of a bundle, which may be one that comes with lopt (`lopt list bundles`): what it is.
 
-  --json    one JSON object: steps, latest_step (the newest that is whole), damaged, theta_sha256
-            (of latest_step: over the float32 bytes of theta's leaves in flattened order), details
-            of every step, meta_steps done and wanted, meta_loss, versions and config; of a bundle
-            its folder, optimizer, theta_sha256 and card
+{options.help_of(Arguments)}
 
 example: lopt inspect runs/digits
 """
@@ -30,18 +39,16 @@ _CARD = ("title", "description", "horizon", "command", "license")
 
 def run(arguments: Sequence[str]) -> int:
     """Inspect a work folder; returns the exit status."""
-    values = flags.FlagValues()
-    flags.DEFINE_bool("json", False, "Machine-readable.", flag_values=values)
-    words = options.parse(arguments, values, positional=("WORKDIR",))
-    if not words:
-        raise errors.UserError("WORKDIR is missing; for instance `lopt inspect runs/digits`")
+    asked, (given,) = options.read(
+        Arguments, arguments, ("WORKDIR",), example="lopt inspect runs/digits"
+    )
     from launch import bundles
     from lopt.bundle_files import WEIGHTS
 
-    folder = bundles.locate(words[0])
+    folder = bundles.locate(given)
     is_bundle = (folder / WEIGHTS).exists()
     report = inspect_bundle(folder) if is_bundle else inspect(folder)
-    if values["json"].value:
+    if asked.json:
         print(json.dumps(report, indent=2))
     elif is_bundle:
         print(f"{folder}: {report['optimizer']}\ntheta sha256 {report['theta_sha256']}")
@@ -72,7 +79,7 @@ def inspect_bundle(folder: Path) -> dict[str, Any]:
 
 
 def inspect(folder: Path) -> dict[str, Any]:
-    """What ``--json`` prints.
+    """What ``--json`` prints of a run.
 
     Raises:
         UserError: the folder holds no run.
@@ -88,8 +95,7 @@ def inspect(folder: Path) -> dict[str, Any]:
     latest: dict[str, Any] = {"latest_step": None, "theta_sha256": None}
     for number in numbers:
         try:
-            arrays = store.load(number)
-            step = store.read(number)
+            arrays, step = store.load(number), store.read(number)
         except DamagedError as error:
             details[number] = {"damaged": str(error)}
             continue
@@ -99,9 +105,10 @@ def inspect(folder: Path) -> dict[str, Any]:
             "arrays": len(step.arrays),
             "meta_valid_loss": step.score,
         }
+        theta = [x for name, x in arrays.items() if f"{name}/".startswith(f"{_THETA}/")]
         latest = {
             "latest_step": number,
-            "theta_sha256": theta_sha256(_theta(arrays)),
+            "theta_sha256": theta_sha256(theta),
             "versions": step.metadata["versions"],
             "config": step.metadata["config"],
             "meta_loss": step.metadata["records"]["meta_loss"],
@@ -117,12 +124,6 @@ def inspect(folder: Path) -> dict[str, Any]:
     }
 
 
-def _theta(arrays: dict[str, Any]) -> list[Any]:
-    return [
-        array for name, array in arrays.items() if name == _THETA or name.startswith(f"{_THETA}/")
-    ]
-
-
 def _print(folder: Path, report: dict[str, Any]) -> None:
     from rich import filesize
     from rich.console import Console
@@ -131,7 +132,7 @@ def _print(folder: Path, report: dict[str, Any]) -> None:
     table = Table("meta-step", "state", "size", "meta-validation", title=str(folder))
     for number, detail in report["details"].items():
         if detail["damaged"]:
-            table.add_row(str(number), f"damaged: {detail['damaged']}", "", "")
+            table.add_row(str(number), f"damaged: {detail['damaged']}")
             continue
         score = detail["meta_valid_loss"]
         size = filesize.decimal(detail["bytes"])
@@ -145,5 +146,5 @@ def _print(folder: Path, report: dict[str, Any]) -> None:
     state = "finished" if report["finished"] else "not finished"
     print(f"meta-step {report['latest_step']} of {wanted}, {state}; meta-loss {loss}")
     print(f"theta sha256 {report['theta_sha256']}")
-    versions = report["versions"]
-    print("written by " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    versions = report["versions"].items()
+    print("written by " + ", ".join(f"{name} {version}" for name, version in versions))

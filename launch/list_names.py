@@ -2,8 +2,9 @@
 
 import ast
 import functools
-from collections.abc import Sequence
-from pathlib import Path
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -16,17 +17,14 @@ Show every name that a config or a command can hold, with one line about each. W
 all kinds. Bundles are meta-trained optimizers that come with lopt, for `lopt.load(NAME)`.
 """
 
-KINDS = ("bundles", "optimizers", "tasks", "estimators", "baselines", "configs", "experiments")
-
 
 def run(arguments: Sequence[str]) -> int:
     """Print the asked kinds of names; returns the exit status."""
     words = options.parse(arguments, flags.FlagValues(), positional=("kind",))
     if words and words[0] not in KINDS:
         raise errors.unknown("kind of name", words[0], KINDS)
-    kinds = words or KINDS
-    for kind in kinds:
-        entries = rows(kind)
+    for kind in words or KINDS:
+        entries = KINDS[kind]()
         width = max(map(len, entries))
         indent = "" if words else "  "
         if not words:
@@ -36,50 +34,14 @@ def run(arguments: Sequence[str]) -> int:
     return errors.DONE
 
 
-def rows(kind: str) -> dict[str, str]:
-    """Names of one kind, each with the first line of its documentation.
-
-    Args:
-        kind: one of ``KINDS``.
-    """
-    if kind == "bundles":
-        from lopt import shipped
-
-        return {name: _bundle_summary(shipped.FOLDER / name) for name in shipped.names()}
-    if kind == "configs":
-        from launch import config_kinds, configuration
-
-        kinds = (config_kinds.META_TRAIN, config_kinds.EVALUATE)
-        files = {
-            name: path for kind in kinds for name, path in configuration.packaged(kind).items()
-        }
-        return {name: _config_summary(path) for name, path in files.items()}
-    if kind == "baselines":
-        from meta_train.evaluation import BASELINES
-
-        return {name: baseline.description for name, baseline in BASELINES.items()}
-    if kind == "experiments":
-        from meta_train.experiments import EXPERIMENTS
-
-        return {name: experiment.summary for name, experiment in EXPERIMENTS.items()}
-    return {name: _summary(entry) for name, entry in _registry(kind).items()}
+def _registry(module: str, name: str, summary: Callable[[Any], str]) -> dict[str, str]:
+    """The entries of a registry, imported when it is asked for, each with a line about it."""
+    entries = getattr(importlib.import_module(module), name)
+    return {name: summary(entry) for name, entry in entries.items()}
 
 
-def _registry(kind: str) -> dict:
-    if kind == "optimizers":
-        import lopt
-
-        return lopt.LOPTS
-    if kind == "tasks":
-        import tasks
-
-        return tasks.TASKS
-    import meta_train
-
-    return meta_train.ESTIMATORS
-
-
-def _summary(entry: object) -> str:
+def _documentation(entry: Any) -> str:
+    """The first line of a class's or function's docstring, and what is bound of its arguments."""
     bound = ""
     while isinstance(entry, functools.partial):
         bound = ", ".join(f"{name} = {value}" for name, value in entry.keywords.items())
@@ -88,19 +50,40 @@ def _summary(entry: object) -> str:
     return f"{summary} ({bound})" if bound else summary
 
 
-def _bundle_summary(folder: Path) -> str:
+def _bundles() -> dict[str, str]:
     import lopt
+    from lopt import shipped
 
-    optimizer, _, card = lopt.load_bundle(folder)
-    rule = next(name for name, kind in lopt.LOPTS.items() if kind is type(optimizer))
-    tasks = len(card["meta_training"]["tasks"])
-    facts = f"{rule}, {tasks} meta-training tasks, up to {card['horizon']:,} steps"
-    return f"{card['title']} ({facts})"
+    lines = {}
+    for name in shipped.names():
+        optimizer, _, card = lopt.load_bundle(shipped.FOLDER / name)
+        rule = next(name for name, kind in lopt.LOPTS.items() if kind is type(optimizer))
+        tasks = len(card["meta_training"]["tasks"])
+        facts = f"{rule}, {tasks} meta-training tasks, up to {card['horizon']:,} steps"
+        lines[name] = f"{card['title']} ({facts})"
+    return lines
 
 
-def _config_summary(path) -> str:
-    return _first_line(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
+def _configs() -> dict[str, str]:
+    from launch import config_kinds, configuration
+
+    files = configuration.packaged(config_kinds.META_TRAIN)
+    files |= configuration.packaged(config_kinds.EVALUATE)
+    sources = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    return {name: _first_line(ast.get_docstring(ast.parse(x))) for name, x in sources.items()}
 
 
 def _first_line(documentation: str | None) -> str:
     return (documentation or "").strip().split("\n\n")[0].replace("\n", " ").strip()
+
+
+KINDS: dict[str, Callable[[], dict[str, str]]] = {
+    "bundles": _bundles,
+    "optimizers": lambda: _registry("lopt", "LOPTS", _documentation),
+    "tasks": lambda: _registry("tasks", "TASKS", _documentation),
+    "estimators": lambda: _registry("meta_train", "ESTIMATORS", _documentation),
+    "baselines": lambda: _registry("meta_train.evaluation", "BASELINES", lambda x: x.description),
+    "configs": _configs,
+    "experiments": lambda: _registry("meta_train.experiments", "EXPERIMENTS", lambda x: x.summary),
+}
+"""Kind of name -> the names of that kind, each with a line about it."""

@@ -56,7 +56,11 @@ def flag(
 
 
 def read(
-    kind: type[Arguments], arguments: Sequence[str], positional: Sequence[str] = (), **others: Any
+    kind: type[Arguments],
+    arguments: Sequence[str],
+    positional: Sequence[str] = (),
+    example: str = "",
+    **others: Any,
 ) -> tuple[Arguments, list[str]]:
     """Parse a command line.
 
@@ -64,16 +68,19 @@ def read(
         kind: declares the flags.
         arguments: the words after the subcommand.
         positional: names of the words that may stand without a flag, in order.
+        example: a command line with all of them, where none may be missing.
         others: fields of ``kind`` that are no flags.
 
     Returns:
         The flags' values, and the words without a flag, at most as many as ``positional``.
 
     Raises:
-        UserError: as for ``parse`` and ``taken``.
+        UserError: as for ``parse`` and ``taken``, or a word is missing.
     """
     values = define(kind, flags.FlagValues())
     words = parse(arguments, values, positional)
+    if example and len(words) < len(positional):
+        raise errors.UserError(f"{positional[len(words)]} is missing; for instance `{example}`")
     return taken(kind, values, **others), words
 
 

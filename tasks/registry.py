@@ -1,10 +1,16 @@
-"""Make a task from its name and fields, with errors that say what there is."""
+"""Tasks by name and fields: making one, and whether two are the same."""
 
+import functools
 import inspect
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.base import TASKS, Task
 from tasks.checks import check_choice
+
+_NOT_OF_THE_TASK = ("label", "name", "weight", "data_dir")
+"""What else stands beside a task's fields in configs and cards."""
 
 
 def make(name: str, **overrides: Any) -> Task:
@@ -30,6 +36,25 @@ def make(name: str, **overrides: Any) -> Task:
         for field in overrides:
             check_choice(f"field of task {name!r}:", field, known)
     return factory(**overrides)
+
+
+def identity(name: str, fields: Mapping[str, Any]) -> tuple[str, str]:
+    """What two entries of configs and cards have in common that make the same task.
+
+    It is the function behind the name and all its arguments, those that have their defaults
+    included; not where the data lie.
+    """
+    given = {field: value for field, value in fields.items() if field not in _NOT_OF_THE_TASK}
+    factory = TASKS.get(name)
+    if factory is not None:  # else it is of code that was not imported
+        parameters = inspect.signature(factory).parameters.values()
+        defaults = {x.name: x.default for x in parameters if x.default is not x.empty}
+        defaults.pop("data_dir", None)
+        given = defaults | given
+        while isinstance(factory, functools.partial):
+            factory = factory.func
+        name = f"{factory.__module__}.{factory.__qualname__}"
+    return name, json.dumps(given, sort_keys=True, default=repr)
 
 
 def _fields(factory: Any) -> list[str] | None:

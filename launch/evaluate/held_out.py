@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from launch import errors
-from launch.task_identity import identity
 from meta_train.evaluation import Optimizer, Workload
 from meta_train.evaluation.workload import HELD_OUT, META_TRAINING, SETS, VALIDATION
+from tasks.registry import identity
 
 _CARD = {VALIDATION: "validation_tasks", META_TRAINING: "tasks"}
 """Where a card lists the tasks of a set."""
@@ -40,7 +40,7 @@ def check(suite: Iterable[Workload], optimizers: Iterable[Optimizer]) -> None:
                 )
 
 
-def listed_tasks(optimizer: Optimizer) -> dict[tuple, Listed] | None:
+def listed_tasks(optimizer: Optimizer) -> dict[tuple[str, str], Listed] | None:
     """Tasks that it was meta-trained on or chosen by, by identity; None where nobody says."""
     entries = optimizer.card.get("meta_training")
     if not isinstance(entries, Mapping) or not isinstance(entries.get("tasks"), list):

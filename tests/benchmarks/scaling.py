@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from launch import malloc
+from launch import cli
 from tests.benchmarks.meta_step import TASKS, make_trainer
 
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "How often everything is measured.")
@@ -114,7 +114,7 @@ def report(rows: Sequence[tuple[float, float, float]], overhead: float) -> None:
 def work() -> None:
     """Carry out orders until the input ends."""
     os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[_CORE.value]])
-    malloc.one_arena_per_thread()  # as in a run
+    cli.one_arena_per_thread()  # as in a run
     import jax
 
     if _PROCESSES.value > 1:

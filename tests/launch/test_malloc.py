@@ -15,10 +15,10 @@ SHARED = 8 * (os.cpu_count() or 1)
 THREADS = SHARED + 10
 PROGRAM = f"""
 import ctypes, sys, threading
-from launch import cli, malloc
+from launch import cli
 
 if sys.argv[1] == "call":
-    print(malloc.one_arena_per_thread())
+    print(cli.one_arena_per_thread())
 if sys.argv[1] == "command":
     cli.main = lambda: 0
     cli.entry()

@@ -14,8 +14,8 @@ from launch.errors import UserError
 from launch.evaluate import held_out
 from launch.evaluate.optimizers import load_bundles
 from launch.evaluate.suite import make_suite
-from launch.task_identity import identity
 from tasks import TASKS
+from tasks.registry import identity
 from tests.launch.evaluate.conftest import SMALL, save_bundle
 
 SAME = ("--config.tasks={'again': {'name': 'quadratic', 'dim': 3}}",)
