@@ -37,8 +37,8 @@ class Arguments:
         "others that were judged beside a bundle stand as what it is compared with",
         default=(),
     )
-    title: str | None = flag("TEXT")
-    description: str | None = flag("TEXT", "first lines of the card")
+    title: str | None = flag("TEXT", "first line of the card")
+    description: str | None = flag("TEXT", "the lines below it")
     command: str | None = flag(
         "TEXT", "a line of the card: the command that makes this optimizer again"
     )

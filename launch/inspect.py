@@ -14,10 +14,11 @@ class Arguments:
     """The command's flags."""
 
     json: bool = options.flag(
-        text="one JSON object: steps, latest_step (the newest that is whole), damaged, "
+        "",
+        "one JSON object: steps, latest_step (the newest that is whole), damaged, "
         "theta_sha256 (of latest_step: over the float32 bytes of theta's leaves in flattened "
         "order), details of every step, meta_steps done and wanted, meta_loss, versions and "
-        "config; of a bundle its folder, optimizer, theta_sha256 and card"
+        "config; of a bundle its folder, optimizer, theta_sha256 and card",
     )
 
 

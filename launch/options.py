@@ -3,7 +3,7 @@
     @dataclass(frozen=True, kw_only=True)
     class Arguments:
         nodes: int = flag("N", "nodes; each runs one process", example="2")
-        quiet: bool = flag(text="say nothing")
+        quiet: bool = flag("", "say nothing")
 
 absl parses them. Every call has flags of its own: nothing is added to ``absl.flags.FLAGS``, so that
 commands can be called any number of times in one process, also in one that has parsed flags of its
@@ -36,23 +36,21 @@ _WIDEST = 26
 """Characters of a flag with its value, beyond which its text begins further to the right."""
 
 
-def flag(
-    value: str = "", text: str = "", *, default: Any = None, example: str = "", least: int = 1
-) -> Any:
+def flag(value: str, text: str, *, default: Any = None, example: str = "", least: int = 1) -> Any:
     """Declare a flag; the field's annotation is its type: str, int, float, bool or tuple, or None.
 
     Args:
-        value: stands for the value in the help, N in ``--nodes=N``; a switch has none.
-        text: the help; a flag without one is listed beside the next.
+        value: stands for the value in the help, N in ``--nodes=N``; a switch has "".
+        text: the help, to which the default is added.
         default: its value where it is not given; a switch is off.
         example: a value that it may have; a flag with an example must be given.
         least: bound of a whole number.
     """
+    text += f" (default {default})" if default else ""
     metadata = {"value": value, "text": text, "example": example, "least": least}
     if example:
         return dataclasses.field(metadata=metadata)
-    off = default is None and not value
-    return dataclasses.field(default=False if off else default, metadata=metadata)
+    return dataclasses.field(default=default if value else False, metadata=metadata)
 
 
 def read(
@@ -60,6 +58,7 @@ def read(
     arguments: Sequence[str],
     positional: Sequence[str] = (),
     example: str = "",
+    values: flags.FlagValues | None = None,
     **others: Any,
 ) -> tuple[Arguments, list[str]]:
     """Parse a command line.
@@ -69,30 +68,32 @@ def read(
         arguments: the words after the subcommand.
         positional: names of the words that may stand without a flag, in order.
         example: a command line with all of them, where none may be missing.
+        values: holds more flags, such as overrides of a config.
         others: fields of ``kind`` that are no flags.
 
     Returns:
         The flags' values, and the words without a flag, at most as many as ``positional``.
 
     Raises:
-        UserError: as for ``parse`` and ``taken``, or a word is missing.
+        UserError: as for ``parse``, or a flag or word is missing.
     """
-    values = define(kind, flags.FlagValues())
-    words = parse(arguments, values, positional)
-    if example and len(words) < len(positional):
-        raise errors.UserError(f"{positional[len(words)]} is missing; for instance `{example}`")
-    return taken(kind, values, **others), words
-
-
-def define(kind: type, values: flags.FlagValues) -> flags.FlagValues:
-    """Define the flags that ``kind`` declares in ``values``, and return these."""
-    annotations = typing.get_type_hints(kind)
-    for field in _declared(kind):
+    values = flags.FlagValues() if values is None else values
+    annotations, declared = typing.get_type_hints(kind), _declared(kind)
+    for field in declared:
         wanted = _type(annotations[field.name])
         default = None if field.default is dataclasses.MISSING else field.default
         bounds = {"lower_bound": field.metadata["least"]} if wanted is int else {}
         _DEFINE[wanted](field.name, default, field.metadata["text"], flag_values=values, **bounds)
-    return values
+    words = parse(arguments, values, positional)
+    if example and len(words) < len(positional):
+        raise errors.UserError(f"{positional[len(words)]} is missing; for instance `{example}`")
+    given: dict[str, Any] = {}
+    for field in declared:
+        value = values[field.name].value
+        if value is None and field.metadata["example"]:
+            raise missing(field.name, field.metadata["example"])
+        given[field.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**given, **others), words
 
 
 def parse(
@@ -126,21 +127,6 @@ def parse(
     return words
 
 
-def taken(kind: type[Arguments], values: flags.FlagValues, **others: Any) -> Arguments:
-    """The parsed flags as the dataclass that declares them.
-
-    Raises:
-        UserError: one that must be given is missing.
-    """
-    given: dict[str, Any] = {}
-    for field in _declared(kind):
-        value = values[field.name].value
-        if value is None and field.metadata["example"]:
-            raise missing(field.name, field.metadata["example"])
-        given[field.name] = tuple(value) if isinstance(value, list) else value
-    return kind(**given, **others)
-
-
 def missing(name: str, example: str) -> errors.UserError:
     """The error for a flag that is not given."""
     return errors.UserError(f"--{name} is missing; for instance --{name}={example}")
@@ -148,28 +134,15 @@ def missing(name: str, example: str) -> errors.UserError:
 
 def help_of(kind: type) -> str:
     """The flags that ``kind`` declares, each with its text; inherited ones stand last."""
-    rows, names = [], []
-    for field in _declared(kind):
-        value, text = field.metadata["value"], field.metadata["text"]
-        names.append(f"--{field.name}={value}" if value else f"--{field.name}")
-        if text:
-            told = isinstance(field.default, int | float | str) and value
-            rows.append((" ".join(names), f"{text} (default {field.default})" if told else text))
-            names = []
-    rows += [(" ".join(names), "")] if names else []
-    width = max(len(left) for left, _ in rows if len(left) <= _WIDEST)
-    return "\n".join(
-        textwrap.fill(
-            text,
-            _WIDTH,
-            initial_indent=f"  {left:<{width}}  ",
-            subsequent_indent=" " * (width + 4),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        or f"  {left}"
-        for left, text in rows
-    )
+    flag_texts = [(_written(field), field.metadata["text"]) for field in _declared(kind)]
+    width = max(len(written) for written, _ in flag_texts if len(written) <= _WIDEST)
+    wrapper = textwrap.TextWrapper(_WIDTH, subsequent_indent=" " * (width + 4))
+    wrapper.break_on_hyphens = False
+    lines = []
+    for written, text in flag_texts:
+        wrapper.initial_indent = f"  {written:<{width}}  "
+        lines += wrapper.wrap(text)
+    return "\n".join(lines)
 
 
 def _declared(kind: type) -> list[dataclasses.Field[Any]]:
@@ -182,6 +155,11 @@ def _declared(kind: type) -> list[dataclasses.Field[Any]]:
     }
     fields = [field for field in dataclasses.fields(kind) if "value" in field.metadata]
     return sorted(fields, key=lambda field: field.name in inherited)
+
+
+def _written(field: dataclasses.Field[Any]) -> str:
+    value = field.metadata["value"]
+    return f"--{field.name}={value}" if value else f"--{field.name}"
 
 
 def _type(annotation: Any) -> Any:

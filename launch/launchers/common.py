@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from launch import errors, options
 from launch.options import flag
@@ -19,19 +19,20 @@ _SET_BY_LAUNCHER = ("coordinator_address", "num_processes", "process_id", "distr
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
+def max_restarts(default: int) -> Any:
+    """The declaration of this flag."""
+    text = "tries after the first, 2 s, 4 s, 8 s ... up to 5 minutes later"
+    return flag("N", text, default=default, least=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Launch:
     """What every launcher is asked; a launcher's own flags are fields of a subclass."""
 
     words: tuple[str, ...]
     """The arguments of ``lopt meta-train``."""
-    max_restarts: int = flag(
-        "N",
-        "tries after the first, 2 s, 4 s, 8 s ... up to 5 minutes later",
-        default=10,
-        least=0,
-    )
-    dry_run: bool = flag(text="print what would be run and run nothing")
+    max_restarts: int = max_restarts(10)
+    dry_run: bool = flag("", "print what would be run and run nothing")
 
 
 Asked = TypeVar("Asked", bound=Launch)

@@ -20,6 +20,7 @@ _PORT = 8476
 _SAVE_SECONDS = 120
 """Between the notice of an eviction and the pod's end."""
 _JOB = "worker"
+_IMAGE = "europe-docker.pkg.dev/me/lopt/lopt:1"
 _ANNOTATIONS = {"gke-gcsfuse/volumes": "true"}
 """Without it a Cloud Storage FUSE claim is not mounted; nothing is needed for other claims."""
 _SPOT = "cloud.google.com/gke-spot"
@@ -35,9 +36,7 @@ class Hosts(Launch):
     """
 
     image: str = flag(
-        "IMAGE",
-        "a container image with lopt installed (`lopt` and `python` on its PATH)",
-        example="europe-docker.pkg.dev/me/lopt/lopt:1",
+        "IMAGE", "a container image with `lopt` and `python` on its PATH", example=_IMAGE
     )
     hosts: int = flag(
         "N", "pods, each a process on a host of its own; for a TPU slice all its hosts", example="4"
@@ -46,17 +45,16 @@ class Hosts(Launch):
         "NAME", "a ReadWriteMany claim (Filestore, NFS, Lustre); all pods mount it at /data"
     )
     accelerator: str | None = flag(
-        "TYPE",
-        "the node label's value: tpu-v5-lite-podslice, nvidia-h100-80gb, ... (default: CPU)",
+        "TYPE", "the node label's value: tpu-v5-lite-podslice, nvidia-h100-80gb, ...; else a CPU"
     )
     topology: str | None = flag("4x4", "a TPU slice's topology; says that the accelerator is a TPU")
     chips_per_host: int | None = flag("N", "TPU chips or GPUs of each host")
-    cpus_per_host: int | None = flag("N")
-    memory_per_host: str | None = flag("64Gi", "what each pod asks for")
-    spot: bool = flag(text="use Spot nodes")
+    cpus_per_host: int | None = flag("N", "CPU cores that each pod asks for")
+    memory_per_host: str | None = flag("64Gi", "memory that each pod asks for")
+    spot: bool = flag("", "use Spot nodes")
     name: str = flag("NAME", "the JobSet's name", default="lopt")
-    namespace: str | None = flag("NAME")
-    service_account: str | None = flag("NAME", "where the pods run, and as whom")
+    namespace: str | None = flag("NAME", "where the pods run")
+    service_account: str | None = flag("NAME", "as whom they run")
 
 
 def manifest(hosts: Hosts) -> Manifest:

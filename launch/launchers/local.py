@@ -23,13 +23,9 @@ class Processes(common.Launch):
 
     processes: int = flag("N", "how many processes share the particles", example="2")
     cores_per_process: int | None = flag(
-        "N",
-        "CPU cores that each is pinned to (default: this machine's, split evenly; pinning needs "
-        "Linux)",
+        "N", "CPU cores that each is pinned to, on Linux; by default all, split evenly"
     )
-    max_restarts: int = flag(
-        "N", "tries after the first, 2 s, 4 s, 8 s ... later", default=3, least=0
-    )
+    max_restarts: int = common.max_restarts(3)
 
 
 HELP = f"""

@@ -36,28 +36,22 @@ class Pod(Launch):
     name: str = flag(
         "NAME", "names the queued resource and its TPU; one that exists is used", example="mnist"
     )
-    project: str | None = flag("PROJECT")
-    zone: str = flag("ZONE", "where in Google Cloud it is", example="us-west4-a")
+    zone: str = flag("ZONE", "where it is", example="us-west4-a")
+    project: str | None = flag("PROJECT", "whose it is; by default gcloud's own")
     accelerator_type: str = flag(
-        "TYPE",
-        "v5litepod-16, v4-32, ...: `gcloud compute tpus accelerator-types list`",
-        example="v5litepod-16",
+        "TYPE", "see `gcloud compute tpus accelerator-types list`", example="v5litepod-16"
     )
     runtime_version: str = flag(
         "VERSION", "v2-alpha-tpuv5-lite, tpu-ubuntu2204-base, ...", example="v2-alpha-tpuv5-lite"
     )
     package: str = flag(
-        "PACKAGE",
-        "what pip installs on every host, as in 'lopt[train,tpu] @ git+https://...'",
-        example="'lopt[train,tpu] @ git+https://github.com/me/lopt'",
+        "PACKAGE", "what pip installs on every host", example="'lopt[tpu] @ git+https://...'"
     )
-    spot: bool = flag(
-        text="take Spot capacity, which may be preempted; a preempted TPU is requested anew"
-    )
+    spot: bool = flag("", "take Spot capacity; a TPU that is preempted is requested anew")
     startup_script: str | None = flag(
         "FILE", "runs on every host as root when it starts, to mount the shared storage"
     )
-    delete: bool = flag(text="delete the TPU when this command ends, however it ends")
+    delete: bool = flag("", "delete the TPU when this command ends, however it ends")
 
     def create(self) -> list[str]:
         """Request it."""

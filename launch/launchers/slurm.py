@@ -22,18 +22,11 @@ class Job(common.Launch):
     )
     gpus_per_node: int | None = flag("N", "GPUs, each with a process of its own (default 0: CPU)")
     cpus_per_task: int | None = flag("N", "CPU cores for each process")
-    partition: str | None = flag("NAME")
-    account: str | None = flag("NAME")
-    qos: str | None = flag("NAME", "as sbatch reads them")
+    partition: str | None = flag("NAME", "as sbatch reads it, like the two below")
+    account: str | None = flag("NAME", "who pays")
+    qos: str | None = flag("NAME", "quality of service")
     name: str = flag("NAME", "the job's name", default="lopt")
     output: str = flag("FILE", "the log; every try appends to it", default="lopt-%j.out")
-    max_restarts: int = flag(
-        "N",
-        "requeues, preemptions among them; a requeued job waits 2 s, 4 s, 8 s ... up to 5 minutes "
-        "before it begins",
-        default=10,
-        least=0,
-    )
 
 
 HELP = f"""
@@ -44,8 +37,8 @@ usage: lopt launch slurm --nodes=N --time=HH:MM:SS [FLAGS] -- --config=CONFIG --
 Submit from the environment (venv, modules) in which `lopt` works: Slurm takes it along. --workdir
 is an absolute path on a file system that all nodes share.
 
-The job is requeued when it was preempted, reached its time limit, or failed; never after your
-mistake (status 2) or `scancel`.
+The job is requeued when it was preempted, reached its time limit, or failed, --max_restarts times
+in all; never after your mistake (status 2) or `scancel`.
 
 Common failures
   sbatch: Invalid partition/account   `sinfo -s`, `sacctmgr show assoc user=$USER`
