@@ -1,160 +1,255 @@
-"""Every field of a config with its default; the experiment files change a few of them.
+"""Every field of a meta-training config with its default; the experiment files change a few.
 
 Values may be changed on the command line: --config.estimator.std=0.02. Sections that have a
 `name` take, besides what stands here, the fields of the thing that is named (`lopt list`).
 """
 
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import FieldReference
+from msgspec import Meta
+
+from configs import Count, Index, Named, NotNegative, Positive, Section, Share
 
 
-def _any(default: Any) -> FieldReference:
-    """A field that may hold values of several types, None among them."""
-    return FieldReference(default, field_type=object)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskEntry(Named):
+    """A task by its name, its weight, and its own fields. The name is the label by default."""
+
+    weight: Positive = 1.0
+    """Its part in a mean over tasks, beside the weights of the others."""
 
 
-def get_config() -> ConfigDict:
-    config = ConfigDict()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class System(Named):
+    """What is unrolled: "lopt", the training of `tasks` with `optimizer`, or another of SYSTEMS.
 
-    config.seed = 0  # every random number of the run follows from it
-    config.meta_steps = 1000  # updates of theta
-    config.steps_per_dispatch = 1  # meta-steps per call into XLA; more pays when one takes < 10 ms
-    config.log_every_steps = 1  # every so many meta-steps go into metrics.jsonl and events/
-    config.data_dir = _any(None)  # folder of prepared data sets; None: that of `lopt data list`
-    config.imports = ()  # modules or .py files that register more optimizers, tasks, systems, ...
+    With another one, `optimizer`, `tasks` and `objective` are not looked at.
+    """
 
-    # What is unrolled. "lopt": training `tasks` with `optimizer`. Another system of SYSTEMS takes
-    # its own fields here, and `optimizer`, `tasks` and `objective` are not looked at.
-    config.system = ConfigDict({"name": "lopt"})
+    name: str = "lopt"
 
-    config.optimizer = ConfigDict({"name": "mlp"})  # its other fields: sizes, step multipliers, ...
-    # A bundle, by folder or shipped name, or the work folder of another run whose theta the first
-    # theta takes over, group by group where both have it in the same shapes: the scalars of an
-    # earlier phase, say.
-    config.init_from = _any(None)
 
-    # Tasks by label: {name (the label by default), weight, fields of the task}. The meta-gradient
-    # is the mean over tasks by weight; every task has particles of its own.
-    config.tasks = ConfigDict({"digits_mlp": {"weight": 1.0}})
-    # Tasks that each meta-step takes, drawn by weight; None: all. Fewer are faster, and noisier.
-    config.systems_per_step = _any(None)
-    # Largest norm of one task's meta-gradient, before the mean over tasks; None: no limit.
-    config.system_clip_norm = _any(None)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer(Named):
+    """The learned optimizer; its fields are sizes, step multipliers and the like."""
 
-    config.estimator = ConfigDict(
-        {
-            "name": "pes",
-            # T, inner steps of one episode: a number, or a dict such as
-            # {"name": "log_uniform", "low": 100, "high": 1000}.
-            # None: episodes never end (systems other than the training of tasks).
-            "horizon": _any(1000),
-            "truncation_length": _any(20),  # K, inner steps per meta-step; None: T
-            # Where T is random: "steps" weighs every inner step alike, "episodes" every episode.
-            "mean_over": "steps",
-            "num_pairs": 8,  # antithetic pairs per task: 2 * num_pairs particles
-            "std": 0.01,  # sigma of the perturbation, in units of theta
-            # {"scalars": 0.02, ...}: one for each of theta's top-level groups in the place of std;
-            # 0 leaves a group as it is. Groups that theta lacks are left out.
-            "group_std": _any(None),
-        }
+    name: str = "mlp"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimator(Named):
+    """The estimator of the meta-gradient."""
+
+    name: str = "pes"
+    horizon: int | Mapping[str, Any] | None = 1000
+    """T, inner steps of one episode: a number, or a dict such as
+    {"name": "log_uniform", "low": 100, "high": 1000}. With None episodes never end, which is for
+    systems other than the training of tasks."""
+    truncation_length: Count | None = 20
+    """K, inner steps of one meta-step. None: T."""
+    mean_over: str = "steps"
+    """Where T is random, "steps" weighs every inner step alike, "episodes" every episode."""
+    num_pairs: Count = 8
+    """Antithetic pairs of particles, on each task."""
+    std: float = 0.01
+    """Standard deviation sigma of the perturbation, in units of theta."""
+    group_std: Mapping[str, NotNegative] | None = None
+    """{"scalars": 0.02, ...}: a std for each of theta's top-level groups in the place of `std`. 0
+    leaves a group as it is. Groups that theta lacks are left out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule(Section):
+    """The learning rate of the meta-optimizer over the meta-steps."""
+
+    name: str = "cosine"
+    """Its way down from the peak: "cosine", "linear" or "exponential"; "constant" stays there."""
+    warmup_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.05
+    """Part of the meta-steps in which it first rises from 0, linearly."""
+    final_fraction: Share = 0.05
+    """Part of the peak that is left at the last meta-step."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MetaOptimizer(Named):
+    """Any optimizer of optax by its name there, with its arguments as fields.
+
+    The name may also be "chain", with the field transforms = ({"name": ..., arguments}, ...).
+    """
+
+    name: str = "adam"
+    # A long memory of the large gradients of the first meta-steps would only slow Adam down.
+    fields: Mapping[str, Any] = field(default_factory=lambda: {"b2": 0.99})
+    learning_rate: float = 2e-3
+    """The peak of its schedule."""
+    schedule: Schedule = field(default_factory=Schedule)
+    clip_norm: Positive | None = 1.0
+    """Largest global norm of the meta-gradient. None: no limit."""
+    clip_value: Positive | None = None
+    """Largest size of one coordinate of the meta-gradient. None: no limit."""
+    group_factors: Mapping[str, NotNegative] | None = None
+    """Factor on the learning rate of each of theta's top-level groups, {"network": 0.1, ...}. 0
+    leaves a group as it is, and those that theta lacks are left out. None: 1 for all."""
+    average_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Rate at which an average of theta follows it, which is validated and bundled in its place. It
+    remembers about 1 / rate meta-steps. None: no average."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective(Section):
+    """What theta is trained for."""
+
+    kind: str = "mean"
+    """"mean": the inner loss over the whole episode; "final": that of its last step."""
+    split: str = "train"
+    """Batches on which it is measured: "train", "valid" or, of both, "mixed"."""
+    valid_weight: float = 0.5
+    """Weight of the validation loss in "mixed"."""
+    clip: float | None = 4.0
+    """Bound of one step's loss, in multiples of the initial loss. None: no bound."""
+    normalize: bool = False
+    """Whether to divide by the initial loss, so that tasks weigh alike."""
+    unit: Literal["first_theta"] | None = None
+    """"first_theta": divide by the mean meta-loss of the run's first theta on the task, so that the
+    meta-gradient is that of the mean log loss there. Meta-validation then takes the geometric mean
+    over tasks."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BadSteps(Section):
+    """Meta-steps that change nothing: no finite meta-loss or meta-gradient, or too large a one."""
+
+    max_grad_norm: Positive | None = 1e6
+    """Largest norm of a meta-gradient that is followed. None: any finite norm is good."""
+    max_in_a_row: Count = 50
+    """The run stops after so many; its last good checkpoint stays."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint(Section):
+    """Saving the state of the run, from which the same command goes on where it was stopped."""
+
+    every_steps: Index = 100
+    """Meta-steps between two. 0: only at the end and when stopped by a signal."""
+    keep_latest: Count = 2
+    """Besides these the one with the best meta-validation is kept."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Devices(Section):
+    """The devices over which the particles are split."""
+
+    backend: str = "shard_map"
+    """"shard_map" or "pmap"; both give the same numbers."""
+    count: int | None = None
+    """None: all there are (on a CPU one per core) that divide the pairs evenly."""
+    particles: str | None = None
+    """"sequential": the particles of a device one after the other; "parallel": all at once; None:
+    the first on a CPU, the second elsewhere."""
+    block_size: int | None = None
+    """Parameters of a tensor that a learned optimizer sees at once. None: by the platform."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MetaValidation(Section):
+    """The loss on fresh seeds with theta unperturbed; the best theta by it becomes bundle/."""
+
+    every_steps: Index = 100
+    """Meta-steps between two. 0: never; bundle/ then holds the last theta."""
+    num_seeds: Count = 8
+    """Episodes that are averaged, on each task."""
+    tasks: Mapping[str, TaskEntry] = field(default_factory=dict)
+    """Tasks by label on which theta is chosen. None named: those that it is trained on."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison(Section):
+    """The end of a run: the learned optimizer against baselines at their best learning rates.
+
+    The rate of each baseline is chosen from a grid, on other seeds than all are then judged on.
+    """
+
+    num_seeds: Index = 8
+    """Training runs of each on every task, at least 2. 0: no comparison."""
+    baselines: tuple[str, ...] = ("adam", "adamw_cosine", "schedule_free")
+    """Names of `lopt list baselines`."""
+    num_steps: Count | None = None
+    """Inner steps of every training run. None: the (longest) horizon."""
+    held_out: Mapping[str, TaskEntry] = field(default_factory=dict)
+    """Tasks by label that theta was not trained on, to judge it on besides `tasks`."""
+
+    def __post_init__(self) -> None:
+        if self.num_seeds == 1:
+            raise ValueError("num_seeds = 1 must be at least 2, or 0 for no comparison")
+        if not self.baselines:
+            raise ValueError(
+                "baselines is empty; name some of `lopt list baselines`, or set "
+                "config.comparison.num_seeds = 0 for no comparison"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """A meta-training run."""
+
+    seed: Index = 0
+    """Every random number of the run follows from it."""
+    meta_steps: Count = 1000
+    """Updates of theta."""
+    steps_per_dispatch: Count = 1
+    """Meta-steps in one call into XLA; more of them pay when one takes less than 10 ms."""
+    log_every_steps: Count = 1
+    """Every so many meta-steps go into metrics.jsonl and events/."""
+    data_dir: str | None = None
+    """Folder of prepared data sets. None: that of `lopt data list`."""
+    imports: tuple[str, ...] = ()
+    """Modules or .py files that register more optimizers, tasks, systems and so on."""
+    system: System = field(default_factory=System)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    init_from: str | None = None
+    """A bundle, by folder or shipped name, or the work folder of another run, whose theta the first
+    theta takes over, group by group where both have it in the same shapes: the scalars of an
+    earlier phase, say."""
+    tasks: Mapping[str, TaskEntry] = field(
+        default_factory=lambda: {"digits_mlp": TaskEntry(name="digits_mlp")}
     )
+    """Tasks by label. The meta-gradient is the mean over tasks by weight; every task has particles
+    of its own."""
+    systems_per_step: int | None = None
+    """Tasks that each meta-step takes, drawn by weight. None: all. Fewer are faster, and
+    noisier."""
+    system_clip_norm: Positive | None = None
+    """Largest norm of one task's meta-gradient, before the mean over tasks. None: no limit."""
+    estimator: Estimator = field(default_factory=Estimator)
+    meta_optimizer: MetaOptimizer = field(default_factory=MetaOptimizer)
+    objective: Objective = field(default_factory=Objective)
+    bad_steps: BadSteps = field(default_factory=BadSteps)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    devices: Devices = field(default_factory=Devices)
+    meta_validation: MetaValidation = field(default_factory=MetaValidation)
+    comparison: Comparison = field(default_factory=Comparison)
 
-    # Any optimizer of optax by its name there, with its arguments (b1, weight_decay, ...); or
-    # "chain" with transforms = ({"name": ..., arguments}, ...).
-    config.meta_optimizer = ConfigDict(
-        {
-            "name": "adam",
-            "learning_rate": 2e-3,  # its peak, where a schedule moves it
-            # A long memory of the large gradients of the first meta-steps would only slow it down.
-            "b2": 0.99,
-            "schedule": {
-                "name": "cosine",  # down to the end; or "linear", "exponential", "constant"
-                "warmup_fraction": 0.05,  # of meta_steps: linear rise from 0
-                "final_fraction": 0.05,  # of learning_rate, at the last meta-step
-            },
-            "clip_norm": _any(1.0),  # largest global norm of the meta-gradient; None: no limit
-            "clip_value": _any(None),  # largest size of one coordinate; None: no limit
-            # Factor on the learning rate of each of theta's top-level groups, {"network": 0.1,
-            # ...}; 0 leaves a group as it is, and those that theta lacks are left out; None: 1.
-            "group_factors": _any(None),
-            # Rate at which an average of theta follows it, that is validated and bundled in its
-            # place: it remembers about 1 / rate meta-steps. None: no average.
-            "average_rate": _any(None),
-        }
-    )
+    @property
+    def subject(self) -> str:
+        """What is meta-trained, in a word."""
+        return self.optimizer.name if self.system.name == "lopt" else "theta"
 
-    # What theta is trained for.
-    config.objective = ConfigDict(
-        {
-            "kind": "mean",  # "mean": inner loss over the episode; "final": of its last step
-            # Batches on which it is measured: "train", "valid" or, of both, "mixed".
-            "split": "train",
-            "valid_weight": 0.5,  # of the validation loss in "mixed"
-            # Bound of one step's loss, in multiples of the initial loss; None: no bound.
-            "clip": _any(4.0),
-            "normalize": False,  # divide by the initial loss, so that tasks weigh alike
-            # "first_theta": divide by the mean meta-loss of the run's first theta on the task, so
-            # that the meta-gradient is that of the mean log loss there; meta-validation takes the
-            # geometric mean over tasks.
-            "unit": _any(None),
-        }
-    )
-
-    # Meta-steps that change nothing: no finite meta-loss or meta-gradient, or too large a one.
-    config.bad_steps = ConfigDict(
-        {
-            "max_grad_norm": _any(1e6),  # None: any finite norm is good
-            "max_in_a_row": 50,  # the run stops after so many; its last good checkpoint stays
-        }
-    )
-
-    # The state of the run, from which the same command goes on where it was stopped.
-    config.checkpoint = ConfigDict(
-        {
-            "every_steps": 100,  # meta-steps; 0: only at the end and when stopped by a signal
-            "keep_latest": 2,  # besides these the one with the best meta-validation is kept
-        }
-    )
-
-    # Over which devices the particles are split.
-    config.devices = ConfigDict(
-        {
-            "backend": "shard_map",  # or "pmap": the same numbers
-            # None: all there are (on a CPU one per core) that divide the pairs evenly.
-            "count": _any(None),
-            # "sequential": the particles of a device one after the other; "parallel": all at once;
-            # None: the first on a CPU, the second elsewhere.
-            "particles": _any(None),
-            # Parameters of a tensor that a learned optimizer sees at once; None: by the platform.
-            "block_size": _any(None),
-        }
-    )
-
-    # Loss on fresh seeds with theta unperturbed; the best theta by it becomes bundle/.
-    config.meta_validation = ConfigDict(
-        {
-            "every_steps": 100,  # meta-steps; 0: never, then bundle/ holds the last theta
-            "num_seeds": 8,  # episodes averaged, per task
-            "tasks": {},  # as above, on which theta is chosen; none: those it is trained on
-        }
-    )
-
-    # The end of a run: the learned optimizer against baselines, each at the best learning rate of a
-    # grid. The rate is chosen on as many other seeds as all are then judged on.
-    config.comparison = ConfigDict(
-        {
-            "num_seeds": 8,  # 0: no comparison
-            "baselines": ("adam", "adamw_cosine", "schedule_free"),  # of `lopt list baselines`
-            "num_steps": _any(None),  # inner steps; None: the (longest) horizon
-            "held_out": {},  # tasks, as above, that were not trained on
-        }
-    )
-    return config
+    @property
+    def goal(self) -> str:
+        """What it is meta-trained on, in a few words."""
+        return ", ".join(self.tasks) if self.system.name == "lopt" else self.system.name
 
 
-def use_schedule_free_mlp(config: ConfigDict) -> None:
+def get_config() -> Any:
+    """A ``ConfigDict`` of all fields, whose values are checked when all have been set."""
+    return ConfigDict(RunConfig().to_dict(), type_safe=False)
+
+
+def use_schedule_free_mlp(config: Any) -> None:
     """The recipe for schedule_free_mlp on one task, by PES."""
     config.meta_steps = 400
     # Its first theta is a hand-made optimizer; what is learned are corrections to it.

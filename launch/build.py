@@ -1,5 +1,6 @@
 """From a config to the objects of a run; the one place where names meet the registries."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,9 +10,10 @@ import optax
 
 import meta_train
 import tasks as task_package
+from configs import Named
+from configs.base import Estimator, Objective, RunConfig, TaskEntry
 from launch import devices, errors, user_code
-from launch.configuration import Config, look_up
-from launch.construct import check_fields, construct, parameters, plain
+from launch.construct import check_fields, construct, parameters
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
 from meta_train.evaluation import BASELINES
@@ -43,38 +45,41 @@ class Experiment(NamedTuple):
     validation: Judges
 
 
-def build(config: Config) -> Experiment:
+def build(config: RunConfig) -> Experiment:
     """Build everything that ``config`` names.
 
     Raises:
-        UserError: an unknown name or field, a value out of range or of a wrong type, or data that
+        UserError: an unknown name or field, a value that the named thing cannot have, or data that
             are not there. The message names the config field.
     """
     user_code.import_all(config.imports)
-    check_numbers(config)
-    fields = plain(config.to_dict())
+    for name in config.comparison.baselines:
+        if name not in BASELINES:
+            raise errors.unknown("config.comparison.baselines", name, BASELINES)
     optimizer, tasks, weights, judges, valid_weights = None, {}, (1.0,), (), ()
-    if fields["system"]["name"] == "lopt":
-        optimizer = make_named(LOPTS, "optimizer", fields["optimizer"])
-        tasks, weights = make_tasks(fields["tasks"], "tasks", fields["data_dir"])
+    if config.system.name == "lopt":
+        optimizer = make_named(LOPTS, "optimizer", config.optimizer)
+        tasks, weights = make_tasks(config.tasks, "tasks", config.data_dir)
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
-        systems = _lopt_systems(optimizer, tasks, fields["objective"])
+        systems = _lopt_systems(optimizer, tasks, config.objective)
         validated, valid_weights = make_tasks(
-            fields["meta_validation"]["tasks"], "meta_validation.tasks", fields["data_dir"]
+            config.meta_validation.tasks, "meta_validation.tasks", config.data_dir
         )
-        judges = _lopt_systems(optimizer, validated, fields["objective"])
+        judges = _lopt_systems(optimizer, validated, config.objective)
     else:
-        systems = (make_named(meta_train.SYSTEMS, "system", fields["system"]),)
-    _fit_groups(systems[0], fields)
-    estimator, episodes = _make_estimator(fields["estimator"])
-    meta_optimizer = make_meta_optimizer(fields["meta_optimizer"], fields["meta_steps"])
+        systems = (make_named(meta_train.SYSTEMS, "system", config.system),)
+    groups = _groups(systems[0])
+    group_std = _fit_groups(config.estimator.group_std, "estimator.group_std", groups)
+    estimator, episodes = _make_estimator(config.estimator, group_std)
+    factors = config.meta_optimizer.group_factors
+    factors = _fit_groups(factors, "meta_optimizer.group_factors", groups)
+    section = dataclasses.replace(config.meta_optimizer, group_factors=factors)
+    meta_optimizer = make_meta_optimizer(section, config.meta_steps)
     _check_endless(config, episodes)
-    held_out, _ = make_tasks(
-        fields["comparison"]["held_out"], "comparison.held_out", fields["data_dir"]
-    )
-    _check_apart(fields)
-    trainer = _make_trainer(systems, weights, estimator, meta_optimizer, fields)
+    held_out, _ = make_tasks(config.comparison.held_out, "comparison.held_out", config.data_dir)
+    _check_apart(config)
+    trainer = _make_trainer(systems, weights, estimator, meta_optimizer, config)
     validation = Judges(systems, trainer.shares)
     if judges:
         total = sum(valid_weights)
@@ -82,36 +87,44 @@ def build(config: Config) -> Experiment:
     return Experiment(optimizer, tasks, held_out, systems, episodes, trainer, validation)
 
 
-def _fit_groups(system: meta_train.UnrolledSystem, fields: Mapping[str, Any]) -> None:
-    """Leave out numbers for groups of another theta, such as those of a packaged config's."""
+def _groups(system: meta_train.UnrolledSystem) -> list[str]:
+    """Theta's top-level groups."""
     theta = jax.eval_shape(system.init_theta, jax.random.key(0))
-    groups = sorted(theta) if isinstance(theta, Mapping) else []
-    for section, name in (("estimator", "group_std"), ("meta_optimizer", "group_factors")):
-        given = fields[section].get(name)
-        if not isinstance(given, Mapping) or sorted(given) == groups:
-            continue
-        what = f"config.{section}.{name} is for {', '.join(sorted(given)) or 'no group'}"
-        known = f"theta's top-level groups are {', '.join(groups) or 'none'}"
-        fitting = {group: given[group] for group in groups if group in given}
-        if fitting and len(fitting) < len(groups):
-            raise errors.UserError(f"{what}, but {known}; give one number for each, or None")
-        print(f"{what}, of which {', '.join(fitting) or 'nothing'} is used: {known}")
-        fields[section][name] = fitting or None
+    return sorted(theta) if isinstance(theta, Mapping) else []
 
 
-def _check_apart(fields: Mapping[str, Any]) -> None:
+def _fit_groups(
+    given: Mapping[str, float] | None, where: str, groups: list[str]
+) -> dict[str, float] | None:
+    """Leave out numbers for groups of another theta, such as those of a packaged config's."""
+    if given is None or sorted(given) == groups:
+        return None if given is None else dict(given)
+    what = f"config.{where} is for {', '.join(sorted(given)) or 'no group'}"
+    known = f"theta's top-level groups are {', '.join(groups) or 'none'}"
+    fitting = {group: given[group] for group in groups if group in given}
+    if fitting and len(fitting) < len(groups):
+        raise errors.UserError(f"{what}, but {known}; give one number for each, or None")
+    print(f"{what}, of which {', '.join(fitting) or 'nothing'} is used: {known}")
+    return fitting or None
+
+
+def _check_apart(config: RunConfig) -> None:
     """Refuse tasks that are trained on where others are to choose or to judge."""
-    trained = {identity(entry["name"], entry): label for label, entry in fields["tasks"].items()}
-    for section, name in (("meta_validation", "tasks"), ("comparison", "held_out")):
-        for label, entry in fields[section][name].items():
-            if (same := trained.get(identity(entry["name"], entry))) is not None:
+    trained = {identity(entry.name, entry.fields): label for label, entry in config.tasks.items()}
+    sections = {
+        "meta_validation.tasks": config.meta_validation.tasks,
+        "comparison.held_out": config.comparison.held_out,
+    }
+    for where, entries in sections.items():
+        for label, entry in entries.items():
+            if (same := trained.get(identity(entry.name, entry.fields))) is not None:
                 raise errors.UserError(
-                    f"config.{section}.{name}.{label} is the same task as config.tasks.{same}, "
-                    "which is trained on; change its fields or leave it out"
+                    f"config.{where}.{label} is the same task as config.tasks.{same}, which is "
+                    "trained on; change its fields or leave it out"
                 )
 
 
-def _check_endless(config: Config, episodes: meta_train.Horizon) -> None:
+def _check_endless(config: RunConfig, episodes: meta_train.Horizon) -> None:
     if episodes.max != meta_train.ENDLESS:
         return
     if config.system.name == "lopt":
@@ -126,128 +139,59 @@ def _check_endless(config: Config, episodes: meta_train.Horizon) -> None:
         )
 
 
-def check_numbers(config: Config) -> None:
-    """Raise ``UserError`` for counts of the run that make no sense."""
-    limits = {
-        "seed": 0,
-        "meta_steps": 1,
-        "steps_per_dispatch": 1,
-        "log_every_steps": 1,
-        "bad_steps.max_in_a_row": 1,
-        "checkpoint.every_steps": 0,
-        "checkpoint.keep_latest": 1,
-        "meta_validation.every_steps": 0,
-        "meta_validation.num_seeds": 1,
-    }
-    check_limits(config, limits)
-    if config.comparison.num_seeds < 2 and config.comparison.num_seeds != 0:
-        raise errors.UserError(
-            f"config.comparison.num_seeds = {config.comparison.num_seeds} must be at least 2, or 0 "
-            "for no comparison"
-        )
-    baselines = config.comparison.baselines
-    if not baselines:
-        raise errors.UserError(
-            "config.comparison.baselines is empty; name some of `lopt list baselines`, or set "
-            "config.comparison.num_seeds = 0 for no comparison"
-        )
-    for name in baselines:
-        if not isinstance(name, str) or name not in BASELINES:
-            raise errors.unknown("config.comparison.baselines", name, BASELINES)
-    if config.init_from is not None and not isinstance(config.init_from, str):
-        raise errors.UserError(
-            f"config.init_from = {config.init_from!r} must be a bundle's path or name, the path "
-            "of a work folder, or None"
-        )
-    if config.objective.unit not in (None, "first_theta"):
-        raise errors.UserError(
-            f"config.objective.unit = {config.objective.unit!r} must be 'first_theta' or None"
-        )
-    steps = config.comparison.num_steps
-    if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise errors.UserError(
-            f"config.comparison.num_steps = {steps!r} must be a whole number of inner steps, at "
-            "least 1, or None for the horizon"
-        )
-
-
-def make_named(
-    registry: Mapping[str, Callable[..., Any]], where: str, section: Mapping[str, Any]
-) -> Any:
-    """The thing that ``section["name"]`` names, with the section's other fields."""
-    fields = dict(section)
-    name = fields.pop("name")
-    return construct(_look_up(registry, where, name), fields, where, name)
-
-
-def check_limits(config: Config, limits: Mapping[str, int]) -> None:
-    """Raise ``UserError`` where a number is below its least value, given by path."""
-    for path, least in limits.items():
-        value = look_up(config, path)
-        if value < least:
-            raise errors.UserError(f"config.{path} = {value} must be at least {least}")
+def make_named(registry: Mapping[str, Callable[..., Any]], where: str, section: Named) -> Any:
+    """The thing that a section names, with the section's own fields."""
+    factory = _look_up(registry, where, section.name)
+    return construct(factory, section.fields, where, section.name)
 
 
 def _look_up(
-    registry: Mapping[str, Callable[..., Any]], where: str, name: object
+    registry: Mapping[str, Callable[..., Any]], where: str, name: str
 ) -> Callable[..., Any]:
-    if not isinstance(name, str) or name not in registry:
+    if name not in registry:
         raise errors.unknown(f"config.{where}.name", name, registry)
     return registry[name]
 
 
 def _make_estimator(
-    section: Mapping[str, Any],
+    section: Estimator, group_std: dict[str, float] | None
 ) -> tuple[meta_train.GradientEstimator, meta_train.Horizon]:
-    fields = dict(section)
-    name = fields.pop("name")
-    estimator = _look_up(meta_train.ESTIMATORS, "estimator", name)
+    factory = _look_up(meta_train.ESTIMATORS, "estimator", section.name)
     try:
-        horizon = meta_train.make_horizon(fields["horizon"])
+        horizon = meta_train.make_horizon(section.horizon)
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"config.estimator.horizon: {error}") from error
-    # The base config holds the sizes that most estimators have; one without std, say, leaves it.
-    if (group_std := fields.pop("group_std")) is not None:
-        fields["std"] = _group_std(group_std)
-    common = ("horizon", "truncation_length", "mean_over", "num_pairs", "std")
-    taken = parameters(estimator)
-    fields = {key: value for key, value in fields.items() if key in taken or key not in common}
-    fields["horizon"] = horizon
-    return construct(estimator, fields, "estimator", name), horizon
-
-
-def _group_std(value: Any) -> dict[str, float]:
-    numbers = value.values() if isinstance(value, Mapping) else [None]
-    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
-        raise errors.UserError(
-            f"config.estimator.group_std = {value!r} must be a dict of numbers, such as "
-            "{'scalars': 0.02, 'network': 0.01}, or None"
-        )
-    return {group: float(std) for group, std in value.items()}
+    common = {
+        "horizon": horizon,
+        "truncation_length": section.truncation_length,
+        "mean_over": section.mean_over,
+        "num_pairs": section.num_pairs,
+        "std": section.std if group_std is None else group_std,
+    }
+    # Most estimators have these fields; one without std, say, leaves it.
+    taken = parameters(factory)
+    fields = {name: value for name, value in common.items() if name in taken}
+    made = construct(factory, {**fields, **section.fields}, "estimator", section.name)
+    return made, horizon
 
 
 def make_tasks(
-    section: Mapping[str, Mapping[str, Any]], where: str, data_dir: str | None
+    entries: Mapping[str, TaskEntry], where: str, data_dir: str | None
 ) -> tuple[dict[str, task_package.Task], tuple[float, ...]]:
     """Tasks by label, and their weights in the same order.
 
     Raises:
-        UserError: as for ``make_task``, or a weight that is not above 0.
+        UserError: as for ``make_task``.
     """
-    tasks: dict[str, task_package.Task] = {}
-    weights: list[float] = []
-    for label, entry in section.items():
-        fields = dict(entry)
-        name, weight = fields.pop("name"), fields.pop("weight")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
-            raise errors.UserError(f"config.{where}.{label}.weight = {weight!r} must be above 0")
-        tasks[label] = make_task(name, fields, f"{where}.{label}", data_dir)
-        weights.append(float(weight))
-    return tasks, tuple(weights)
+    tasks = {
+        label: make_task(entry.name, entry.fields, f"{where}.{label}", data_dir)
+        for label, entry in entries.items()
+    }
+    return tasks, tuple(entry.weight for entry in entries.values())
 
 
 def make_task(
-    name: str, fields: dict[str, Any], where: str, data_dir: str | None
+    name: str, fields: Mapping[str, Any], where: str, data_dir: str | None
 ) -> task_package.Task:
     """The task of the registry with these fields.
 
@@ -264,11 +208,9 @@ def make_task(
 
 
 def _lopt_systems(
-    optimizer: LearnedOptimizer,
-    tasks: Mapping[str, task_package.Task],
-    objective_fields: Mapping[str, Any],
+    optimizer: LearnedOptimizer, tasks: Mapping[str, task_package.Task], section: Objective
 ) -> tuple[meta_train.LoptSystem, ...]:
-    fields = {name: value for name, value in objective_fields.items() if name != "unit"}
+    fields = {name: value for name, value in section.to_dict().items() if name != "unit"}
     objective = construct(meta_train.MetaObjective, fields, "objective", "the objective")
     return tuple(
         meta_train.LoptSystem(optimizer, task, objective=objective) for task in tasks.values()
@@ -280,35 +222,24 @@ def _make_trainer(
     weights: tuple[float, ...],
     estimator: meta_train.GradientEstimator,
     meta_optimizer: optax.GradientTransformation,
-    fields: Mapping[str, Any],
+    config: RunConfig,
 ) -> meta_train.MetaTrainer:
-    count = fields["systems_per_step"]
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-        raise errors.UserError(
-            f"config.systems_per_step = {count!r} must be a whole number of tasks, or None for all"
-        )
-    execution = {name: fields["devices"][name] for name in ("particles", "block_size")}
+    on = config.devices
+    execution = {"particles": on.particles, "block_size": on.block_size}
     execution = construct(meta_train.Execution, execution, "devices", "the execution")
+    grad_norm, system_norm = config.bad_steps.max_grad_norm, config.system_clip_norm
     try:
         return meta_train.MetaTrainer(
             systems,
             estimator,
             meta_optimizer,
             weights=weights,
-            steps_per_dispatch=fields["steps_per_dispatch"],
-            devices=devices.choose(fields["devices"], estimator.num_groups),
-            max_grad_norm=_limit(fields["bad_steps"]["max_grad_norm"], "bad_steps.max_grad_norm"),
-            system_clip_norm=_limit(fields["system_clip_norm"], "system_clip_norm"),
-            systems_per_step=count,
+            steps_per_dispatch=config.steps_per_dispatch,
+            devices=devices.choose(on, estimator.num_groups),
+            max_grad_norm=math.inf if grad_norm is None else grad_norm,
+            system_clip_norm=math.inf if system_norm is None else system_norm,
+            systems_per_step=config.systems_per_step,
             execution=execution,
         )
     except ValueError as error:
         raise errors.UserError(f"config: {error}") from error
-
-
-def _limit(value: Any, where: str) -> float:
-    if value is None:
-        return math.inf
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise errors.UserError(f"config.{where} = {value!r} must be a number above 0, or None")
-    return float(value)

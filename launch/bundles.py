@@ -12,10 +12,9 @@ from jax.sharding import SingleDeviceSharding
 import lopt
 import meta_train
 from checkpoints import DamagedError, MismatchError, Store
+from configs.base import RunConfig
 from launch import configuration, errors, user_code, workdir
 from launch.build import make_named
-from launch.configuration import Config
-from launch.construct import plain
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import shipped
 from lopt.bundle_config import theta_sha256
@@ -92,16 +91,16 @@ def make_card(
         meta_step: meta-steps behind this theta.
         valid_loss: its meta-validation, where it was measured.
     """
-    config = configuration.complete(metadata["config"])
+    config = configuration.complete(metadata["config"], RunConfig)
     tasks, validation_tasks = (
-        [{"label": label, **entry} for label, entry in section.to_dict().items()]
+        [{"label": label, **entry.to_dict()} for label, entry in section.items()]
         if config.system.name == "lopt"
         else []
         for section in (config.tasks, config.meta_validation.tasks)
     )
     return {
-        "title": f"{configuration.subject(config)}, meta-trained on {configuration.goal(config)}",
-        "horizon": meta_train.make_horizon(plain(config.estimator.horizon)).max,
+        "title": f"{config.subject}, meta-trained on {config.goal}",
+        "horizon": meta_train.make_horizon(config.estimator.horizon).max,
         "meta_training": {
             "tasks": tasks,
             "validation_tasks": validation_tasks,
@@ -126,7 +125,7 @@ class Source(NamedTuple):
 
     meta_step: int
     metadata: Mapping[str, Any]
-    config: Config
+    config: RunConfig
     optimizer: lopt.LearnedOptimizer
     theta: Any
     valid_loss: float | None
@@ -172,7 +171,7 @@ def find(folder: Path, step: int | None, sha256: str | None = None) -> Source:
 def _read(store: Store, number: int) -> Source:
     where, step = store.folder / str(number), store.read(number)
     try:
-        config = configuration.complete(step.metadata["config"])
+        config = configuration.complete(step.metadata["config"], RunConfig)
     except errors.UserError as error:
         raise errors.UserError(f"the config of {where} is not of this version: {error}") from error
     if config.system.name != "lopt":
@@ -181,10 +180,10 @@ def _read(store: Store, number: int) -> Source:
             "learned optimizer; its folder bundle/ has it as plain arrays at the end of the run"
         )
     user_code.import_all(config.imports)
-    optimizer = make_named(lopt.LOPTS, "optimizer", plain(config.optimizer))
+    optimizer = make_named(lopt.LOPTS, "optimizer", config.optimizer)
     like = {"theta": jax.eval_shape(optimizer.init, jax.random.key(0))}
     if config.meta_optimizer.average_rate is not None:
-        meta_optimizer = make_meta_optimizer(plain(config.meta_optimizer), config.meta_steps)
+        meta_optimizer = make_meta_optimizer(config.meta_optimizer, config.meta_steps)
         like["meta_opt_state"] = jax.eval_shape(meta_optimizer.init, like["theta"])
     here = SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)

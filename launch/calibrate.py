@@ -6,7 +6,8 @@ from typing import Any
 
 from absl import flags
 
-from launch import configuration, errors, options, overrides, workdir
+from configs.base import RunConfig
+from launch import errors, options, overrides, workdir
 
 HELP = """
 usage: lopt calibrate --config=CONFIG --workdir=DIR [--FLAG=VALUE ...]
@@ -45,17 +46,12 @@ _NUMBERS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Calibrate; returns the exit status."""
-    spec, rest = overrides.split_config(arguments)
-    if not spec:
-        raise errors.UserError("--config is missing; for instance --config=general")
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "Where it goes.", flag_values=values)
     flags.DEFINE_list("baselines", None, "What is calibrated.", flag_values=values)
     for name, (default, _) in _NUMBERS.items():
         flags.DEFINE_integer(name, default, "See HELP.", flag_values=values)
-    config = configuration.load(spec)
-    rest = overrides.take_whole(config, rest)
-    overrides.define(config, rest, values)
+    config, rest = overrides.resolve(arguments, RunConfig, "general")
     options.parse(rest, values)
     if not values["workdir"].value:
         raise errors.UserError("--workdir is missing; for instance --workdir=runs/calibrated")
@@ -63,7 +59,6 @@ def run(arguments: Sequence[str]) -> int:
         given = values[name].value
         if given is not None and given < least:
             raise errors.UserError(f"--{name}={given} must be at least {least}")
-    config = configuration.complete(config.to_dict())
     folder = workdir.prepare(values["workdir"].value)
 
     from launch.evaluate import calibration  # imports JAX: all that is cheap is checked

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 from checkpoints import Saver, Store
+from configs.base import RunConfig
 from launch import errors
-from launch.configuration import Config
 from launch.records import Recorder
 from launch.resume import RunState
 from launch.signals import StopRequests
@@ -36,7 +36,7 @@ class Checkpoints:
     def __init__(
         self,
         folder: Path,
-        config: Config,
+        config: RunConfig,
         devices: Devices,
         recorder: Recorder,
         validator: Validator,

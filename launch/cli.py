@@ -38,6 +38,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "joblib",
         "matplotlib",
         "ml_collections",
+        "msgspec",
         "orbax",
         "packaging",
         "rich",

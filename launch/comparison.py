@@ -6,9 +6,8 @@ from typing import Any
 import jax
 
 import lopt
+from configs.base import RunConfig, TaskEntry
 from launch.build import Experiment
-from launch.configuration import Config
-from launch.construct import plain
 from launch.evaluate.run import show
 from lopt.card_limits import LEARNED
 from meta_train.evaluation import Budget, Evaluation, Plan, Workload, baseline, evaluate, learned
@@ -24,25 +23,25 @@ _SEED = 1_000_003
 """Added to that of the run."""
 
 
-def compare(experiment: Experiment, config: Config, theta: Any) -> Evaluation:
+def compare(experiment: Experiment, config: RunConfig, theta: Any) -> Evaluation:
     """Judge theta against ``config.comparison.baselines``, on the run's tasks and held-out ones.
 
     Every process of a run does it by itself, on its own devices.
     """
     assert experiment.optimizer is not None
-    section = plain(config.comparison.to_dict())
-    num_steps = section["num_steps"] or experiment.episodes.max
+    section = config.comparison
+    num_steps = section.num_steps or experiment.episodes.max
     suite = [
-        *_workloads(experiment.tasks, plain(config.tasks.to_dict()), META_TRAINING, num_steps),
-        *_workloads(experiment.held_out, section["held_out"], HELD_OUT, num_steps),
+        *_workloads(experiment.tasks, config.tasks, META_TRAINING, num_steps),
+        *_workloads(experiment.held_out, section.held_out, HELD_OUT, num_steps),
     ]
-    names = section["baselines"]
+    names = section.baselines
     plan = Plan(
-        num_seeds=section["num_seeds"],
+        num_seeds=section.num_seeds,
         num_points=max(x for x in range(1, _MOST_POINTS + 1) if num_steps % x == 0),
         budget=_BUDGET,
         tuning_seeds=_TUNING_SEEDS,
-        reference=tuple(names),
+        reference=names,
         seed=config.seed + _SEED,
     )
     print(f"comparing over {num_steps} inner steps, {plan.num_seeds} seeds", flush=True)
@@ -55,11 +54,10 @@ def compare(experiment: Experiment, config: Config, theta: Any) -> Evaluation:
 
 
 def _workloads(
-    tasks: Mapping[str, Any], entries: Mapping[str, Any], set_: str, num_steps: int
+    tasks: Mapping[str, Any], entries: Mapping[str, TaskEntry], set_: str, num_steps: int
 ) -> list[Workload]:
     found = []
     for label, task in tasks.items():
-        fields = {k: v for k, v in entries[label].items() if k not in ("name", "weight")}
-        name = entries[label]["name"]
+        name, fields = entries[label].name, entries[label].fields
         found.append(Workload(label, task, num_steps, set=set_, name=name, fields=fields))
     return found

@@ -1,12 +1,11 @@
 """Which devices a run uses: from ``config.devices`` to ``meta_train.parallel.Devices``."""
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import joblib
 
+import configs.base
 from launch import errors
 from meta_train.parallel import Devices
 
@@ -37,21 +36,17 @@ def prepare() -> None:
         return  # the backends run already, with the devices that they have
 
 
-def choose(fields: Mapping[str, Any], num_groups: int) -> Devices:
+def choose(section: configs.base.Devices, num_groups: int) -> Devices:
     """The devices of a run.
 
     Args:
-        fields: ``config.devices``; where ``count`` is None, as many as divide the groups evenly.
+        section: ``config.devices``; where ``count`` is None, as many as divide the groups evenly.
         num_groups: groups of particles of the estimator.
 
     Raises:
         UserError: more devices than there are, or a number that does not divide the groups.
     """
-    count, backend = fields["count"], fields["backend"]
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-        raise errors.UserError(
-            f"config.devices.count = {count!r} must be a whole number, or None for all that fit"
-        )
+    count, backend = section.count, section.backend
     try:
         if count is None:
             return Devices(jax.device_count(), backend).fitting(num_groups)

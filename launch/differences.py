@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from configs.base import RunConfig
 from launch import configuration
-from launch.configuration import Config
 
 FREE = (
     "meta_steps",
@@ -26,9 +26,12 @@ FREE = (
 _ABSENT = "(absent)"
 
 
-def differences(saved: Config, current: Config) -> dict[str, tuple[Any, Any]]:
+def differences(saved: RunConfig, current: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Fields that differ, apart from the free ones: path -> (saved, current)."""
-    before, now = (_as_json(configuration.flat(config)) for config in (saved, current))
+    # A saved config knows lists but no tuples.
+    before, now = (
+        json.loads(json.dumps(configuration.flat(config))) for config in (saved, current)
+    )
     return {
         path: (before.get(path, _ABSENT), now.get(path, _ABSENT))
         for path in sorted({*before, *now})
@@ -60,11 +63,6 @@ def consequences(changed: Iterable[str]) -> list[str]:
     )
     lines.append("the best meta-validation so far is forgotten")
     return lines
-
-
-def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields as a saved config holds them, which knows lists but no tuples."""
-    return json.loads(json.dumps(fields))
 
 
 def _within(path: str, sections: Iterable[str]) -> bool:

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from configs.base import RunConfig
 from launch import bundles, errors
 from launch.build import Experiment
-from launch.configuration import Config
 from meta_train import LoptSystem, evaluation
 
 
-def find(experiment: Experiment, config: Config, key: jax.Array) -> Any:
+def find(experiment: Experiment, config: RunConfig, key: jax.Array) -> Any:
     """The first theta: as the system draws it, and as far as it fits that of ``init_from``.
 
     Args:
@@ -42,7 +42,7 @@ def find(experiment: Experiment, config: Config, key: jax.Array) -> Any:
     return theta | {name: given[name] for name in taken}
 
 
-def in_units(experiment: Experiment, theta: Any, config: Config, key: jax.Array) -> Experiment:
+def in_units(experiment: Experiment, theta: Any, config: RunConfig, key: jax.Array) -> Experiment:
     """The experiment with its meta-losses in units of ``config.objective.unit``.
 
     Raises:
@@ -65,7 +65,7 @@ def _scaled(
     systems: tuple[Any, ...],
     labels: list[str],
     theta: Any,
-    config: Config,
+    config: RunConfig,
     key: jax.Array,
 ) -> tuple[LoptSystem, ...]:
     def measure(unit: float, valid_unit: float) -> np.ndarray:

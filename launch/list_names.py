@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -65,10 +66,11 @@ def _bundles() -> dict[str, str]:
 
 
 def _configs() -> dict[str, str]:
-    from launch import config_kinds, configuration
+    from launch import configuration
 
-    files = configuration.packaged(config_kinds.META_TRAIN)
-    files |= configuration.packaged(config_kinds.EVALUATE)
+    files: dict[str, Path] = {}
+    for kind in configuration.COMMANDS:
+        files |= configuration.packaged(kind)
     sources = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     return {name: _first_line(ast.get_docstring(ast.parse(x))) for name, x in sources.items()}
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import jax
 
+from configs.base import RunConfig
 from launch import errors
 from launch.build import Experiment
 from launch.checkpointing import Checkpoints
-from launch.configuration import Config
 from launch.records import Recorder
 from launch.signals import StopRequests
 from launch.validation import Validator
@@ -19,7 +19,7 @@ def train(
     experiment: Experiment,
     state: MetaState,
     done: int,
-    config: Config,
+    config: RunConfig,
     recorder: Recorder,
     validator: Validator,
     checkpoints: Checkpoints,
@@ -80,7 +80,7 @@ def _trainer(experiment: Experiment, left: int) -> MetaTrainer:
     return dataclasses.replace(trainer, steps_per_dispatch=left)
 
 
-def _check_bad_steps(recorder: Recorder, config: Config, done: int) -> None:
+def _check_bad_steps(recorder: Recorder, config: RunConfig, done: int) -> None:
     """Stop a run in which nothing changes any more."""
     bad, limit = recorder.bad_in_a_row, config.bad_steps.max_in_a_row
     if bad >= limit:

@@ -5,40 +5,42 @@ from typing import Any
 
 import optax
 
+from configs.base import MetaOptimizer, Schedule
 from launch import construct, errors
 from meta_train import groups
 
 _WHERE = "meta_optimizer"
 
 
-def make_meta_optimizer(
-    section: Mapping[str, Any], meta_steps: int
-) -> optax.GradientTransformation:
+def make_meta_optimizer(section: MetaOptimizer, meta_steps: int) -> optax.GradientTransformation:
     """Clip the meta-gradient, then apply the named optimizer with its learning-rate schedule.
 
     Args:
-        section: ``config.meta_optimizer`` as a plain dict, see configs/base.py.
+        section: ``config.meta_optimizer``.
         meta_steps: length of the run, in which the schedule ends.
 
     Raises:
         UserError: an unknown name, argument or schedule, or a value out of range.
     """
-    fields = dict(section)
-    name = fields.pop("name")
-    schedule = make_schedule(fields.pop("learning_rate"), fields.pop("schedule"), meta_steps)
-    before = _clips(fields.pop("clip_norm"), fields.pop("clip_value"))
-    behind = _behind(fields.pop("group_factors", None), fields.pop("average_rate", None))
-    if name == "chain":
-        steps = [*_transforms(fields), optax.scale_by_learning_rate(schedule)]
+    schedule = make_schedule(section.learning_rate, section.schedule, meta_steps)
+    if section.name == "chain":
+        steps = [*_transforms(section.fields), optax.scale_by_learning_rate(schedule)]
     else:
-        fields["learning_rate"] = schedule
-        steps = [construct.construct(_factory(name, _WHERE), fields, _WHERE, name)]
-    return optax.chain(*before, *steps, *behind)
+        fields = {**section.fields, "learning_rate": schedule}
+        factory = _factory(section.name, _WHERE)
+        steps = [construct.construct(factory, fields, _WHERE, section.name)]
+    if section.clip_value is not None:
+        steps.insert(0, optax.clip(section.clip_value))
+    if section.clip_norm is not None:
+        steps.insert(0, optax.clip_by_global_norm(section.clip_norm))
+    if section.group_factors:
+        steps.append(groups.scale_groups(section.group_factors))
+    if section.average_rate is not None:
+        steps.append(groups.average_theta(section.average_rate))
+    return optax.chain(*steps)
 
 
-def make_schedule(
-    learning_rate: float, section: Mapping[str, Any], meta_steps: int
-) -> Callable[[Any], Any]:
+def make_schedule(learning_rate: float, section: Schedule, meta_steps: int) -> Callable[[Any], Any]:
     """Learning rate over meta-steps: a linear rise, then constant or down to a fraction of it.
 
     Always a function, so that the meta-optimizer's state has the same arrays for every length of
@@ -46,19 +48,11 @@ def make_schedule(
 
     Args:
         learning_rate: the peak.
-        section: ``config.meta_optimizer.schedule`` as a plain dict.
+        section: ``config.meta_optimizer.schedule``.
         meta_steps: the meta-step at which the final value is reached.
     """
-    name, rise, fraction = (section[k] for k in ("name", "warmup_fraction", "final_fraction"))
-    if not 0 <= rise < 1:
-        raise errors.UserError(
-            f"config.{_WHERE}.schedule.warmup_fraction = {rise} must be at least 0 and below 1"
-        )
-    if not 0 <= fraction <= 1:
-        raise errors.UserError(
-            f"config.{_WHERE}.schedule.final_fraction = {fraction} must be between 0 and 1"
-        )
-    warmup = int(rise * meta_steps)
+    name, fraction = section.name, section.final_fraction
+    warmup = int(section.warmup_fraction * meta_steps)
     decays = {
         "constant": lambda steps: optax.constant_schedule(learning_rate),
         "cosine": lambda steps: optax.cosine_decay_schedule(learning_rate, steps, fraction),
@@ -80,41 +74,6 @@ def make_schedule(
     return optax.join_schedules(
         [optax.linear_schedule(0.0, learning_rate, warmup), decay], [warmup]
     )
-
-
-def _clips(norm: float | None, value: float | None) -> list[optax.GradientTransformation]:
-    for field, limit in (("clip_norm", norm), ("clip_value", value)):
-        if limit is not None and not (isinstance(limit, int | float) and limit > 0):
-            raise errors.UserError(f"config.{_WHERE}.{field} = {limit!r} must be above 0, or None")
-    clips = [] if norm is None else [optax.clip_by_global_norm(norm)]
-    return clips if value is None else [*clips, optax.clip(value)]
-
-
-def _behind(
-    factors: Mapping[str, float] | None, average_rate: float | None
-) -> list[optax.GradientTransformation]:
-    """What follows the step: factors of groups, and the average of theta."""
-    if factors is not None and not isinstance(factors, Mapping):
-        raise errors.UserError(
-            f"config.{_WHERE}.group_factors = {factors!r} must be a dict such as "
-            "{'scalars': 1.0, 'network': 0.1}, or None"
-        )
-    for group, factor in (factors or {}).items():
-        if not _is_number(factor) or not factor >= 0:
-            raise errors.UserError(
-                f"config.{_WHERE}.group_factors: {group} = {factor!r} must be a number, at least 0"
-            )
-    if average_rate is not None and not (_is_number(average_rate) and 0 < average_rate <= 1):
-        raise errors.UserError(
-            f"config.{_WHERE}.average_rate = {average_rate!r} must be above 0 and at most 1, or "
-            "None for no average"
-        )
-    scales = [groups.scale_groups(factors)] if factors else []
-    return scales if average_rate is None else [*scales, groups.average_theta(float(average_rate))]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _transforms(fields: Mapping[str, Any]) -> list[optax.GradientTransformation]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import cli, configuration, distributed, errors, options, overrides, workdir
+from configs.base import RunConfig
+from launch import cli, distributed, errors, options, overrides, workdir
 
 HELP = """
 usage: lopt meta-train --config=CONFIG --workdir=DIR [--config.FIELD=VALUE ...]
@@ -36,11 +37,6 @@ example: lopt meta-train --config=digits_mlp_pes --workdir=runs/digits
 
 def run(arguments: Sequence[str]) -> int:
     """Meta-train; returns the exit status."""
-    spec, rest = overrides.split_config(arguments)
-    if not spec:
-        raise errors.UserError(
-            "--config is missing; for instance --config=digits_mlp_pes (`lopt list configs`)"
-        )
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "Where the run goes.", flag_values=values)
     flags.DEFINE_string("restore_from", None, "Where a new run starts.", flag_values=values)
@@ -48,13 +44,10 @@ def run(arguments: Sequence[str]) -> int:
         "allow_config_change", False, "Go on with another config.", flag_values=values
     )
     distributed.define(values)
-    config = configuration.load(spec)
-    rest = overrides.take_whole(config, rest)
-    overrides.define(config, rest, values)
+    config, rest = overrides.resolve(arguments, RunConfig, "digits_mlp_pes")
     options.parse(rest, values)
     if not values["workdir"].value:
         raise errors.UserError("--workdir is missing; for instance --workdir=runs/digits")
-    config = configuration.complete(config.to_dict())
     processes = distributed.check(values)
     folder = workdir.prepare(values["workdir"].value)
 

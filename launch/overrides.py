@@ -1,17 +1,30 @@
-"""``--config.a.b=value``: changing a config from the command line, over ml_collections."""
+"""``--config.a.b=value``: changing a config from the command line."""
 
-import ast
 import re
 from collections.abc import Sequence
-from typing import Any
-
-from absl import flags
-from ml_collections import config_flags
 
 from launch import configuration, errors
-from launch.configuration import META_TRAIN, Config, Kind
+from launch.configuration import C
+from launch.conversion import Part, Text, fill, read
 
-_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
+
+
+def resolve(arguments: Sequence[str], kind: type[C], example: str) -> tuple[C, list[str]]:
+    """The complete config that a command line asks for, and the arguments that are left.
+
+    Args:
+        arguments: the words after the subcommand.
+        kind: what it is a config of.
+        example: a packaged config, for the message where none is given.
+
+    Raises:
+        UserError: as for ``configuration.load`` and ``apply``.
+    """
+    spec, rest = split_config(arguments)
+    if not spec:
+        raise errors.UserError(f"--config is missing; for instance --config={example}")
+    return apply(configuration.load(spec, kind), rest)
 
 
 def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -31,88 +44,40 @@ def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return spec, rest
 
 
-def define(
-    config: Config,
-    arguments: Sequence[str],
-    values: flags.FlagValues,
-    kind: Kind = META_TRAIN,
-) -> None:
-    """Define a flag in ``values`` for every override in ``arguments``; parsing sets the field.
+def apply(config: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
+    """The config with all overrides among the arguments, and the other arguments in their order.
 
-    Args:
-        config: complete config; it is changed in place when ``values`` parses the arguments.
-        arguments: the words of the command line, without ``--config=SPEC``.
-        values: flags of this call.
-        kind: what it is a config of.
+    Whole sections such as ``--config.tasks=a,b`` count before what is below them, and names before
+    the fields of the things that they name, wherever they stand.
 
     Raises:
-        UserError: an override of a field that does not exist.
+        UserError: an override of a field that does not exist, or a value that it cannot have.
     """
-    _forget_fields_of_other_names(config, arguments, kind)
-    for path in _paths(arguments):
-        _open_new_entry(config, path, kind)
-        configuration.check_field(config, path, kind)
-    try:
-        config_flags.DEFINE_config_dict(
-            "config",
-            config,
-            flag_values=values,
-            lock_config=False,
-            accept_new_attributes=True,
-            sys_argv=["lopt", *arguments],
-        )
-    except (flags.Error, ValueError) as error:
-        raise errors.UserError(str(error)) from error
-
-
-def take_whole(config: Config, arguments: Sequence[str], kind: Kind = META_TRAIN) -> list[str]:
-    """Apply ``--config.tasks=...`` and the like, which ml_collections cannot read; return the rest.
-
-    The value is one of the ways that the section may be written, such as ``a,b``. It counts before
-    overrides of single fields, wherever it stands.
-
-    Raises:
-        UserError: a value that the section cannot hold.
-    """
+    given: dict[str, list[str]] = {}
     rest, words = [], iter(arguments)
     for word in words:
-        flag, equals, value = word.partition("=")
-        path = flag.lstrip("-").removeprefix("config.")
-        if flag.startswith("-") and path in kind.whole:
-            value = value if equals else next(words, "")
-            configuration.set_whole(config, path, _literal(value), kind)
-        else:
+        match = _OVERRIDE.fullmatch(word)
+        if match is None:
             rest.append(word)
-    return rest
+            continue
+        negated, path, value = match.groups()
+        if value is None and (negated or isinstance(configuration.look_up(config, path), bool)):
+            value = "false" if negated else "true"
+        elif value is None and (value := next(words, None)) is None:
+            raise errors.UserError(f"{word} has no value; write {word}=VALUE")
+        given.setdefault(path, []).append(value)
+    for path in sorted(given, key=lambda x: (x.count("."), not x.endswith(".name"))):
+        config = _set(config, path, given[path])
+    return config, rest
 
 
-def _forget_fields_of_other_names(config: Config, arguments: Sequence[str], kind: Kind) -> None:
-    """Where ``--config.optimizer.name=lstm`` replaces an mlp, drop what is set for the mlp."""
-    for section, common in kind.common_fields.items():
-        fields = config[section]
-        for word in arguments:
-            flag, _, name = word.partition("=")
-            if flag.lstrip("-") == f"config.{section}.name":
-                configuration.forget_fields(fields, name, common)
-
-
-def _literal(value: str) -> Any:
+def _set(config: C, path: str, texts: list[str]) -> C:
+    value = Text(texts[-1])
+    if isinstance(configuration.look_up(config, path), tuple):  # a repeated flag adds to it
+        value = tuple(item for text in texts for item in read(text, tuple))
+    for name in reversed(path.split(".")):
+        value = Part({name: value})
     try:
-        return ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return value
-
-
-def _paths(arguments: Sequence[str]) -> list[str]:
-    matches = (_OVERRIDE.match(word) for word in arguments)
-    return [match.group(1) for match in matches if match]
-
-
-def _open_new_entry(config: Config, path: str, kind: Kind) -> None:
-    """Make room for the fields of a task whose label is new: ``--config.tasks.LABEL.name=...``."""
-    for section in kind.entries:
-        label, _, field = path.removeprefix(f"{section}.").partition(".")
-        if path.startswith(f"{section}.") and field:
-            entries = configuration.look_up(config, section)
-            if label not in entries:
-                entries[label] = kind.whole[section]({label: {}}, section)[label]
+        return fill(config, value)
+    except errors.UserError as error:
+        raise errors.UserError(f"--config.{path}={texts[-1]}: {error}") from error

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 
 from checkpoints import DamagedError, MismatchError, Store
+from configs.base import RunConfig
 from launch import configuration, differences, errors, workdir
 from launch.build import Experiment
-from launch.configuration import Config
 from meta_train import MetaState, MetaTrainer
 
 
@@ -40,7 +40,7 @@ class _Source(NamedTuple):
 
 def find(
     experiment: Experiment,
-    config: Config,
+    config: RunConfig,
     folder: Path,
     restore_from: str | None,
     allow_config_change: bool,
@@ -75,7 +75,7 @@ def _newest_good(
     store: Store,
     source: _Source,
     trainer: MetaTrainer,
-    config: Config,
+    config: RunConfig,
     allow_config_change: bool,
 ) -> Start:
     for number in reversed(store.numbers()):
@@ -94,7 +94,7 @@ def _restore(
     number: int,
     source: _Source,
     trainer: MetaTrainer,
-    config: Config,
+    config: RunConfig,
     allow_config_change: bool,
 ) -> Start:
     metadata = store.read(number).metadata
@@ -113,11 +113,11 @@ def _restore(
 
 
 def _compare(
-    metadata: Mapping[str, Any], config: Config, number: int, folder: Path, allowed: bool
+    metadata: Mapping[str, Any], config: RunConfig, number: int, folder: Path, allowed: bool
 ) -> dict[str, Any]:
     """The differences of the configs, if they are allowed."""
     try:
-        saved = configuration.complete(metadata["config"])
+        saved = configuration.complete(metadata["config"], RunConfig)
     except errors.UserError as error:
         raise errors.UserError(
             f"the config of checkpoint {folder / str(number)} is not of this version: {error}"
@@ -149,7 +149,7 @@ def _like(trainer: MetaTrainer) -> RunState:
 
 
 def _restore_changed(
-    store: Store, number: int, trainer: MetaTrainer, config: Config, changed: Mapping[str, Any]
+    store: Store, number: int, trainer: MetaTrainer, config: RunConfig, changed: Mapping[str, Any]
 ) -> RunState:
     """What still fits of a checkpoint, in a state of the new config."""
     like = trainer.abstract_state()
@@ -163,12 +163,12 @@ def _restore_changed(
     return RunState(state._replace(**kept), kept["theta"])
 
 
-def _check_beginning(folder: Path, config: Config) -> None:
+def _check_beginning(folder: Path, config: RunConfig) -> None:
     """A run that was killed before its first checkpoint may start again, another may not."""
     file = folder / workdir.CONFIG
     changed: Mapping[str, Any] = {}
     if file.exists():
-        changed = differences.differences(configuration.load(str(file)), config)
+        changed = differences.differences(configuration.load(str(file), RunConfig), config)
     if changed or not file.exists():
         detail = f" with another config ({differences.describe(dict(changed))})" if changed else ""
         raise errors.UserError(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from configs.base import RunConfig
 from launch import (
     cache,
     configuration,
@@ -23,7 +24,6 @@ from launch import (
 )
 from launch.build import Experiment, build
 from launch.checkpointing import Checkpoints
-from launch.configuration import Config
 from launch.progress import make_progress
 from launch.records import Recorder
 from launch.signals import StopRequests
@@ -41,7 +41,7 @@ class Interrupted(NamedTuple):
 
 
 def run(
-    config: Config,
+    config: RunConfig,
     folder: Path,
     writer: MetricWriter | None = None,
     restore_from: str | None = None,
@@ -100,7 +100,7 @@ def run(
 
 def _run(
     experiment: Experiment,
-    config: Config,
+    config: RunConfig,
     keys: "_Keys",
     theta: Any,
     folder: Path,
@@ -180,11 +180,11 @@ class _Keys:
         return jax.random.fold_in(self.training, 1_000_001)
 
 
-def _show_start(config: Config, folder: Path, theta: Any, writer: MetricWriter) -> None:
+def _show_start(config: RunConfig, folder: Path, theta: Any, writer: MetricWriter) -> None:
     from clu import parameter_overview, platform
 
     overview = parameter_overview.get_parameter_overview(theta, include_stats=False)
-    title = f"{configuration.subject(config)} on {configuration.goal(config)}"
+    title = f"{config.subject} on {config.goal}"
     print(f"meta-training {title} by {config.estimator.name}, into {folder}")
     print(overview, flush=True)
     writer.write_hparams(configuration.flat(config))
@@ -210,7 +210,7 @@ def _finish(
     """Plot, compare, and save the best theta and the last."""
     from launch import bundles, comparison, plots
 
-    config = configuration.complete(metadata["config"])
+    config = configuration.complete(metadata["config"], RunConfig)
     best, meta_step, loss = theta, config.meta_steps, None
     if validator.best_meta_step is not None:
         best, meta_step = validator.best_theta, validator.best_meta_step

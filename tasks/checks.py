@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, and no truth value."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
 def check_int(name: str, value: Any, low: int) -> int:
     """Check that a value is an integer of at least ``low``.
 
@@ -37,7 +42,7 @@ def check_range(name: str, pair: Any, low: float) -> tuple[float, float]:
         ValueError: it is not.
     """
     values = tuple(pair) if isinstance(pair, list | tuple) else ()
-    numbers = all(_is_number(value) for value in values)
+    numbers = all(is_number(value) for value in values)
     if len(values) != 2 or not numbers or not low <= values[0] <= values[1] < math.inf:
         raise ValueError(
             f"{name} must be finite and at least {low:g}, a pair with the smallest before largest, "
@@ -52,7 +57,7 @@ def check_number(name: str, value: Any, low: float) -> float:
     Raises:
         ValueError: it is not.
     """
-    if not _is_number(value) or not low <= value < math.inf:
+    if not is_number(value) or not low <= value < math.inf:
         raise ValueError(f"{name} must be finite and at least {low:g}, got {value!r}.")
     return float(value)
 
@@ -82,7 +87,3 @@ def check_batch(dataset: str, batch_size: int, num_train: int) -> None:
             f"batch_size = {batch_size} is larger than the train split of {dataset!r}, "
             f"{num_train} examples; give at most that many."
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -10,9 +10,8 @@ import jax
 import joblib
 import numpy as np
 
+from configs.base import RunConfig
 from launch import build, cache, errors, signals, user_code, workdir
-from launch.configuration import Config
-from launch.construct import plain
 from launch.evaluate.calibrated import CALIBRATED
 from launch.evaluate.optimizers import make_baselines
 from meta_train.evaluation import Optimizer, Programs, Store, identity
@@ -46,7 +45,7 @@ class _Trained(NamedTuple):
     fingerprint: str
 
 
-def calibrate_all(config: Config, names: Sequence[str], plan: Plan, folder: Path) -> None:
+def calibrate_all(config: RunConfig, names: Sequence[str], plan: Plan, folder: Path) -> None:
     """Calibrate baselines on the tasks of a config and write calibrated.json into ``folder``.
 
     A calibration that was stopped goes on with the trials that are not finished.
@@ -64,9 +63,8 @@ def calibrate_all(config: Config, names: Sequence[str], plan: Plan, folder: Path
     cache.enable()
     with signals.listen():
         user_code.import_all(config.imports)
-        fields = plain(config.to_dict())
         baselines = make_baselines({name: {"name": name} for name in names})
-        tasks, _ = build.make_tasks(fields["tasks"], "tasks", fields["data_dir"])
+        tasks, _ = build.make_tasks(config.tasks, "tasks", config.data_dir)
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
         trained = [
@@ -79,8 +77,8 @@ def calibrate_all(config: Config, names: Sequence[str], plan: Plan, folder: Path
         with workdir.lock(folder), ThreadPoolExecutor(workers) as pool, errors.writing():
             store = Store([folder / _PARTS])
             for one in baselines:
-                tuned = _calibrated(one, trained, plan, fields["seed"], store, pool.map)
-                entries[one.name] = _entry(tuned, fields, plan)
+                tuned = _calibrated(one, trained, plan, config.seed, store, pool.map)
+                entries[one.name] = _entry(tuned, config, plan)
                 print(_line(one.name, entries[one.name]), flush=True)
                 text = json.dumps(entries, indent=1) + "\n"
                 write_atomically(folder / CALIBRATED, text.encode())
@@ -135,7 +133,7 @@ def _stored(baseline: Optimizer, task: _Trained, plan: Plan, seed: int, store: S
     return measure
 
 
-def _entry(tuned: Tuned, fields: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+def _entry(tuned: Tuned, config: RunConfig, plan: Plan) -> dict[str, Any]:
     values = tuned.hyperparameters.items()
     return {
         "hyperparameters": {name: float(f"{value:.6g}") for name, value in values},
@@ -144,8 +142,8 @@ def _entry(tuned: Tuned, fields: Mapping[str, Any], plan: Plan) -> dict[str, Any
         "budget": {"num_grid": plan.num_grid, "num_random": plan.num_random},
         "num_steps": plan.num_steps,
         "num_seeds": plan.num_seeds,
-        "seed": fields["seed"],
-        "tasks": list(fields["tasks"]),
+        "seed": config.seed,
+        "tasks": list(config.tasks),
         "versions": identity.tuning_versions(),
         "command": plan.command,
     }

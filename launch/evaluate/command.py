@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import configuration, errors, options, overrides, workdir
-from launch.config_kinds import EVALUATE
+from configs.held_out import EvaluationConfig
+from launch import errors, options, overrides, workdir
 
 HELP = """
 usage: lopt evaluate [BUNDLE ...] --config=held_out --workdir=DIR [--config.FIELD=VALUE ...]
@@ -38,18 +38,12 @@ example: lopt evaluate general runs/digits --config=held_out --workdir=runs/held
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate; returns the exit status."""
-    spec, rest = overrides.split_config(arguments)
-    if not spec:
-        raise errors.UserError("--config is missing; for instance --config=held_out")
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "Where the evaluation goes.", flag_values=values)
-    config = configuration.load(spec, EVALUATE)
-    rest = overrides.take_whole(config, rest, EVALUATE)
-    overrides.define(config, rest, values, EVALUATE)
+    config, rest = overrides.resolve(arguments, EvaluationConfig, "held_out")
     bundles = options.parse(rest, values, positional=("BUNDLE",) * len(rest))
     if not values["workdir"].value:
         raise errors.UserError("--workdir is missing; for instance --workdir=runs/digits/held_out")
-    config = configuration.complete(config.to_dict(), EVALUATE)
     folder = workdir.prepare(values["workdir"].value)
 
     from launch.evaluate import run as run_module  # imports JAX: all that is cheap is checked

@@ -17,9 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from configs.held_out import EvaluationConfig
 from launch import configuration
-from launch.config_kinds import EVALUATE
-from launch.construct import plain
 from launch.evaluate.calibrated import SHIPPED
 from launch.evaluate.optimizers import make_baselines
 from launch.evaluate.run import make_plan
@@ -43,8 +42,8 @@ class Search(NamedTuple):
 
 def searches(suite: str) -> Iterator[Search]:
     """All searches of a packaged suite, by every criterion."""
-    config = configuration.load(suite, EVALUATE)
-    fields = plain(config.to_dict())
+    config = configuration.load(suite, EvaluationConfig)
+    fields = config.to_dict()
     plan = make_plan(config)
     for workload in make_suite(fields):
         if workload.axis:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from launch import build, errors
-from launch.construct import plain
+from launch.conversion import plain
 from meta_train.evaluation.workload import META_TRAINING, SETS, Workload
 
 

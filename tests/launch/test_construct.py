@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from launch.construct import check_fields, construct, plain
+from launch.construct import check_fields, construct
+from launch.conversion import plain
 from launch.errors import UserError
 
 

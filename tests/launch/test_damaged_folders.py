@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import launch.run
 from checkpoints import Store
+from configs.base import RunConfig
 from launch import cli, configuration, errors, records, resume, workdir
 from launch.build import build
 from launch.inspect import inspect as inspect_folder
@@ -26,7 +27,7 @@ class Run:
 
     def __init__(self, folder):
         self.folder = folder
-        self.config = configuration.load(str(folder / workdir.CONFIG))
+        self.config = configuration.load(str(folder / workdir.CONFIG), RunConfig)
         self.experiment = build(self.config)
         self.files = {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
         store = Store(folder / workdir.CHECKPOINTS)
@@ -163,7 +164,8 @@ def test_a_damaged_config_is_refused_or_says_the_same(run, examples, tmp_path, m
         if status == 0:
             config, start = went_on[0]["config"], went_on[0]["start"]
             assert start is not None
-            assert configuration.complete(json.loads(damaged)).to_dict() == config.to_dict()
+            said = configuration.complete(json.loads(damaged), RunConfig)
+            assert said.to_dict() == config.to_dict()
             run.assert_is_good(start)
         else:
             assert status == 2

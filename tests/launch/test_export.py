@@ -11,8 +11,8 @@ import pytest
 
 import lopt
 from checkpoints import Store
+from configs.base import RunConfig
 from launch import bundles, cli, configuration, workdir
-from launch.construct import plain
 from launch.inspect import inspect
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import bundle_config
@@ -32,7 +32,8 @@ def config():
             "meta_steps": 6,
             "estimator": {"name": "pes", "horizon": 7},
             "optimizer": {"name": "sgd_schedule"},
-        }
+        },
+        RunConfig,
     )
 
 
@@ -110,8 +111,9 @@ def rewrite(run, change):
 
 def test_the_average_of_theta_where_there_is_one(tmp_path):
     """It is what the run validates and bundles."""
-    own = configuration.complete(config().to_dict() | {"meta_optimizer": {"average_rate": 0.1}})
-    meta_optimizer = make_meta_optimizer(plain(own.meta_optimizer), own.meta_steps)
+    changed = config().to_dict() | {"meta_optimizer": {"average_rate": 0.1}}
+    own = configuration.complete(changed, RunConfig)
+    meta_optimizer = make_meta_optimizer(own.meta_optimizer, own.meta_steps)
     theta = theta_after(0)
     meta_opt_state = meta_optimizer.init(theta)
     for _ in range(3):

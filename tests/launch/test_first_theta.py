@@ -1,6 +1,7 @@
 """Phases: a run starts from the theta of another, and measures its losses in units."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import lopt
+from configs.base import RunConfig
 from launch import configuration, errors, first_theta, run
 from launch.build import build
 from meta_train import evaluation
@@ -17,14 +19,16 @@ KEY = jax.random.key(0)
 
 
 def config(**fields):
-    made = configuration.load("base")
-    made.tasks = {"quadratic": {"name": "quadratic", "weight": 1.0, "dim": 3}}
-    made.optimizer = {"name": "schedule_free_mlp", "hidden": (4,)}
-    made.estimator.horizon, made.estimator.truncation_length = 6, 3
-    made.meta_validation.num_seeds = 2
+    made = {
+        "tasks": {"quadratic": {"name": "quadratic", "weight": 1.0, "dim": 3}},
+        "optimizer": {"name": "schedule_free_mlp", "hidden": (4,)},
+        "estimator": {"horizon": 6, "truncation_length": 3},
+        "meta_validation": {"num_seeds": 2},
+    }
     for path, value in fields.items():
-        made.update_from_flattened_dict({path.replace("__", "."): value})
-    return made
+        *above, name = path.split("__")
+        functools.reduce(lambda section, x: section.setdefault(x, {}), above, made)[name] = value
+    return configuration.complete(made, RunConfig)
 
 
 def bundle(folder, hidden, shift):
@@ -91,8 +95,11 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path, user_error):
 
 @pytest.mark.parametrize("split", ["train", "valid", "mixed"])
 def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
-    made = config(objective__unit="first_theta", objective__split=split)
-    made.meta_validation.tasks = {"wide": {"name": "quadratic", "weight": 1.0, "dim": 5}}
+    made = config(
+        objective__unit="first_theta",
+        objective__split=split,
+        meta_validation__tasks={"wide": {"name": "quadratic", "weight": 1.0, "dim": 5}},
+    )
     experiment = build(made)
     theta = first_theta.find(experiment, made, KEY)
     scaled = first_theta.in_units(experiment, theta, made, KEY)
@@ -112,10 +119,15 @@ def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
 
 def test_meta_validation_of_the_first_theta_is_one_unit(tmp_path):
     """Exactly, however much the members of a family differ: it is measured on the same seeds."""
-    made = config(objective__unit="first_theta", objective__split="mixed", meta_steps=1)
-    made.meta_optimizer.learning_rate = 0.0
-    made.meta_validation.tasks = {"family": {"name": "quadratic_family", "weight": 1.0, "dim": 3}}
-    made.meta_validation.every_steps, made.comparison.num_seeds = 1, 0
+    made = config(
+        objective__unit="first_theta",
+        objective__split="mixed",
+        meta_steps=1,
+        meta_optimizer__learning_rate=0.0,
+        meta_validation__tasks={"family": {"name": "quadratic_family", "weight": 1.0, "dim": 3}},
+        meta_validation__every_steps=1,
+        comparison__num_seeds=0,
+    )
     run.run(made, tmp_path)
     records = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     found = [record["meta_valid_loss"] for record in records if "meta_valid_loss" in record]

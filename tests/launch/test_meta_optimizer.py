@@ -3,6 +3,8 @@ import numpy as np
 import optax
 import pytest
 
+from configs.base import MetaOptimizer, Schedule
+from launch.conversion import fill
 from launch.errors import UserError
 from launch.meta_optimizer import make_meta_optimizer, make_schedule
 from meta_train.groups import averaged
@@ -18,8 +20,13 @@ SECTION = {
 GRAD = {"w": jnp.array([3.0, -4.0])}
 
 
+def make(section, meta_steps):
+    section = fill(MetaOptimizer(fields={}), {**SECTION, **section}, "meta_optimizer")
+    return make_meta_optimizer(section, meta_steps)
+
+
 def updates(section, steps=3, meta_steps=10):
-    optimizer = make_meta_optimizer({**SECTION, **section}, meta_steps)
+    optimizer = make(section, meta_steps)
     state = optimizer.init(GRAD)
     taken = []
     for _ in range(steps):
@@ -40,7 +47,7 @@ def reference(optimizer, steps=3):
 def test_factors_of_groups_and_an_average_follow_the_step():
     section = {"name": "sgd", "group_factors": {"w": 0.5}, "average_rate": 1.0}
     np.testing.assert_allclose(updates(section), 0.5 * reference(optax.sgd(0.1)), rtol=1e-6)
-    optimizer = make_meta_optimizer({**SECTION, **section}, 10)
+    optimizer = make(section, 10)
     update, state = optimizer.update(GRAD, optimizer.init(GRAD), GRAD)
     np.testing.assert_allclose(averaged(state, GRAD)["w"], GRAD["w"] + update["w"])
 
@@ -58,7 +65,7 @@ def test_factors_of_groups_and_an_average_follow_the_step():
 )
 def test_impossible_groups_and_averages_are_refused(section, message):
     with pytest.raises(UserError, match=message):
-        make_meta_optimizer({**SECTION, **section}, 10)
+        make(section, 10)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_is_the_optax_optimizer(section, expected):
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "linear", "exponential"])
 def test_schedule_rises_then_ends_at_its_final_fraction(name):
-    section = {"name": name, "warmup_fraction": 0.1, "final_fraction": 0.1}
+    section = Schedule(name=name, warmup_fraction=0.1, final_fraction=0.1)
     schedule = make_schedule(0.5, section, 100)
     values = np.array([schedule(step) for step in range(101)])
     np.testing.assert_allclose(values[:11], 0.05 * np.arange(11), atol=1e-6)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import lopt
+from configs.held_out import EvaluationConfig
 from launch import cli, configuration
-from launch.config_kinds import EVALUATE
 from launch.evaluate import run, together
 from launch.report import build
 from lopt import bundle_config
@@ -73,8 +73,8 @@ def test_folder_holds_config_table_and_summary(finished):
     assert {path.name for path in folder.iterdir()} == {
         ".lock", "config.json", "results.csv", "summary.json", "parts",
     }  # fmt: skip
-    config = configuration.load(str(folder / "config.json"), EVALUATE)
-    assert config.tasks.bowl.dim == 2
+    config = configuration.load(str(folder / "config.json"), EvaluationConfig)
+    assert config.tasks["bowl"].fields["dim"] == 2
     assert (summary["kind"], summary["format_version"]) == ("lopt-evaluation", 1)
     assert summary["environment"]["versions"]["jax"]
     assert summary["environment"]["seconds"] > 0

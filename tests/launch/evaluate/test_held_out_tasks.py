@@ -1,5 +1,6 @@
 """Three sets of tasks: none is called purer than it is, and the packaged ones share nothing."""
 
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -7,9 +8,9 @@ from contextlib import nullcontext
 
 import pytest
 
+from configs.base import RunConfig
+from configs.held_out import EvaluationConfig
 from launch import configuration
-from launch.config_kinds import EVALUATE
-from launch.construct import plain
 from launch.errors import UserError
 from launch.evaluate import held_out
 from launch.evaluate.optimizers import load_bundles
@@ -124,9 +125,9 @@ def test_families_are_of_the_kind_of_their_members():
 
 
 def test_packaged_sets_share_no_data_with_the_same_network():
-    suites = [configuration.load(suite, EVALUATE).tasks for suite in configuration.SUITES]
+    suites = [configuration.load(suite, EvaluationConfig).tasks for suite in configuration.SUITES]
     assert all(entry.set == "held_out" for tasks in suites for entry in tasks.values())
-    run = configuration.load("general")
+    run = configuration.load("general", RunConfig)
     sets = {
         name: {kind(entry.name, entry.to_dict()) for tasks in group for entry in tasks.values()}
         for name, group in (
@@ -140,10 +141,10 @@ def test_packaged_sets_share_no_data_with_the_same_network():
 
 
 def test_packaged_suites_are_as_large_as_they_say():
-    small, large = (configuration.load(x, EVALUATE) for x in configuration.SUITES)
+    small, large = (configuration.load(x, EvaluationConfig) for x in configuration.SUITES)
     assert len(small.tasks) + len(large.tasks) >= 24
     assert set(small.tasks) & set(large.tasks) == set()
     assert len(large.tasks) >= 6
-    large.axes = {}
-    for workload in make_suite(plain(large.to_dict())):
+    large = dataclasses.replace(large, axes={})
+    for workload in make_suite(large.to_dict()):
         assert 100_000 <= workload.num_params <= 1_000_000
