@@ -52,16 +52,23 @@ def parse(kind: type[Asked], arguments: Sequence[str]) -> Asked:
     middle = list(arguments).index("--")
     words = tuple(arguments[middle + 1 :])
     asked, _ = options.read(kind, arguments[:middle], words=words)
-    _check(words)
+    if words and not words[0].startswith("-"):
+        raise errors.UserError(
+            f"unexpected {words[0]!r} after `--`: only the flags of meta-train stand there"
+        )
+    for name, example in (("config", "digits_mlp_pes"), ("workdir", "runs/digits")):
+        if not flag_of(words, name):
+            raise errors.UserError(
+                f"--{name} is missing after `--`; for instance --{name}={example}"
+            )
+    for name in _SET_BY_LAUNCHER:
+        if any(word.partition("=")[0].lstrip("-") == name for word in words):
+            raise errors.UserError(f"--{name} after `--` is set by the launcher; leave it out")
     return asked
 
 
 def check_name(name: str) -> None:
-    """Check that ``--name`` is one that Google Cloud and Kubernetes take.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Raise ``UserError`` unless ``--name`` is one that Google Cloud and Kubernetes take."""
     if not _NAME.fullmatch(name):
         raise errors.UserError(
             f"--name={name!r} must be at most 40 lower-case letters, digits and '-', from a letter"
@@ -102,17 +109,11 @@ def flag_of(words: Sequence[str], name: str) -> str | None:
 def run_or_show(command: Sequence[str], document: str, how: str, dry_run: bool) -> int:
     """Run a program that reads a document from its standard input, or show both.
 
-    Args:
-        command: the program and its arguments.
-        document: what it reads.
-        how: how to get the program.
-        dry_run: show them only.
-
     Returns:
         The exit status.
 
     Raises:
-        UserError: the program is not on the PATH.
+        UserError: the program is not on the PATH; ``how`` tells how to get it.
         RunFailed: it did not end well; what it said stands on stderr.
     """
     if dry_run:
@@ -125,15 +126,7 @@ def run_or_show(command: Sequence[str], document: str, how: str, dry_run: bool) 
 
 
 def require_program(name: str, how: str) -> None:
-    """Check that a program is there.
-
-    Args:
-        name: the program.
-        how: how to get it.
-
-    Raises:
-        UserError: it is not on the PATH.
-    """
+    """Raise ``UserError``, which tells how to get it, unless a program is on the PATH."""
     if shutil.which(name) is None:
         raise errors.UserError(f"{name} is not on the PATH; {how}. --dry_run works without it")
 
@@ -145,18 +138,3 @@ def double_dollars(words: Sequence[str]) -> list[str]:
     ``$$`` as one ``$``.
     """
     return [word.replace("$", "$$") for word in words]
-
-
-def _check(words: Sequence[str]) -> None:
-    if words and not words[0].startswith("-"):
-        raise errors.UserError(
-            f"unexpected {words[0]!r} after `--`: only the flags of meta-train stand there"
-        )
-    for name, example in (("config", "digits_mlp_pes"), ("workdir", "runs/digits")):
-        if not flag_of(words, name):
-            raise errors.UserError(
-                f"--{name} is missing after `--`; for instance --{name}={example}"
-            )
-    for name in _SET_BY_LAUNCHER:
-        if any(word.partition("=")[0].lstrip("-") == name for word in words):
-            raise errors.UserError(f"--{name} after `--` is set by the launcher; leave it out")

@@ -71,13 +71,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def commands(words: Sequence[str], processes: int, port: str) -> list[list[str]]:
-    """What every process runs.
-
-    Args:
-        words: the arguments of ``lopt meta-train``.
-        processes: how many there are.
-        port: where process 0 waits for the others.
-    """
+    """What every process runs; process 0 waits for the others at the port."""
     shared = [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={processes}"]
     return [
         [*_meta_train(), *words, *shared, f"--process_id={process}"] for process in range(processes)
@@ -90,24 +84,17 @@ def supervise(
     cores: Sequence[Sequence[int]] | None = None,
     grace_seconds: float = GRACE_SECONDS,
 ) -> int:
-    """Run processes until all are done.
+    """Run processes until all are done; returns the exit status or raises ``RunFailed``.
 
     Where one fails, the others may end by themselves for ``grace_seconds``; then all are ended and
-    started again. SIGTERM and SIGINT are handed on as SIGTERM, once, and the workers waited for; a
-    second signal kills them.
+    started again, but for a mistake of the user's. SIGTERM and SIGINT are handed on as SIGTERM,
+    once, and the workers waited for; a second signal kills them.
 
     Args:
         commands: gives what the processes of one try run, a fresh port included.
         max_restarts: tries after the first.
         cores: the cores of each process.
         grace_seconds: see above.
-
-    Returns:
-        The exit status: done, the user's mistake (never tried again), stopped after saving, or 128
-        + the number of a second signal.
-
-    Raises:
-        RunFailed: the last try failed too.
     """
 
     def attempt() -> int:
@@ -129,9 +116,8 @@ def split_cores(processes: int, each: int | None) -> list[list[int]] | None:
     """The cores of every process; None where the system cannot pin.
 
     Args:
-        processes: how many there are.
-        each: how many cores each gets; None for an even share. Where there are fewer cores than
-            processes, several processes share one.
+        processes: how many there are. Where there are fewer cores, several processes share one.
+        each: how many cores each gets; None for an even share.
 
     Raises:
         UserError: more cores than there are.
@@ -179,12 +165,8 @@ def _print(lines: Sequence[Sequence[str]], cores: Sequence[Sequence[int]] | None
 def _watch(
     workers: Workers, stop: backoff.StopCount, grace_seconds: float
 ) -> tuple[list[int | None], int]:
-    """Wait until every worker has ended.
-
-    Returns:
-        The statuses, and which worker failed first (0 where none did).
-    """
-    first, deadline, forwarded = None, float("inf"), 0
+    """Wait until every worker has ended: their statuses, and which failed first (or 0)."""
+    first, deadline, asked = None, float("inf"), False
     while True:
         statuses = workers.statuses()
         failed = [i for i, status in enumerate(statuses) if _is_failure(status, stop)]
@@ -192,14 +174,11 @@ def _watch(
             first, deadline = failed[0], time.monotonic() + grace_seconds
         if None not in statuses:
             return statuses, first or 0
-        if forwarded < stop.count:
-            if stop.count == 1:
-                workers.terminate()
-            else:
-                workers.kill()
-            forwarded = stop.count
-        if errors.USER_ERROR in statuses or time.monotonic() > deadline:
+        if stop.count > 1 or errors.USER_ERROR in statuses or time.monotonic() > deadline:
             workers.kill()
+        elif stop.count and not asked:
+            workers.terminate()
+            asked = True
         time.sleep(backoff.POLL_SECONDS)
 
 
