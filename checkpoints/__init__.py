@@ -9,6 +9,6 @@ the checksums.
 from checkpoints.arrays import MismatchError
 from checkpoints.manifest import DamagedError
 from checkpoints.saver import Saver
-from checkpoints.store import Store
+from checkpoints.store import Step, Store
 
-__all__ = ["DamagedError", "MismatchError", "Saver", "Store"]
+__all__ = ["DamagedError", "MismatchError", "Saver", "Step", "Store"]

@@ -16,6 +16,7 @@ from configs.base import RunConfig
 from launch import configuration, errors, user_code, workdir
 from launch.build import make_named
 from launch.meta_optimizer import make_meta_optimizer
+from launch.resume import config_of
 from lopt import shipped
 from lopt.bundle_config import theta_sha256
 from meta_train.groups import averaged
@@ -86,7 +87,7 @@ def make_card(
     """Where the optimizer comes from and how it fared, as plain data.
 
     Args:
-        metadata: of a checkpoint, see ``launch.checkpointing``; what was spent is what had been
+        metadata: of a checkpoint, see ``meta_train.Run.metadata``; what was spent is what had been
             spent then.
         meta_step: meta-steps behind this theta.
         valid_loss: its meta-validation, where it was measured.
@@ -170,10 +171,7 @@ def find(folder: Path, step: int | None, sha256: str | None = None) -> Source:
 
 def _read(store: Store, number: int) -> Source:
     where, step = store.folder / str(number), store.read(number)
-    try:
-        config = configuration.complete(step.metadata["config"], RunConfig)
-    except errors.UserError as error:
-        raise errors.UserError(f"the config of {where} is not of this version: {error}") from error
+    config = config_of(step)
     if config.system.name != "lopt":
         raise errors.UserError(
             f"{where} holds the theta of config.system.name = {config.system.name!r}, which is no "

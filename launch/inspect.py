@@ -111,7 +111,7 @@ def inspect(folder: Path) -> dict[str, Any]:
             "latest_step": number,
             "theta_sha256": theta_sha256(theta),
             "versions": step.metadata["versions"],
-            "config": step.metadata["config"],
+            "config": step.metadata.get("config"),
             "meta_loss": step.metadata["records"]["meta_loss"],
             "seconds": step.metadata["records"]["seconds"],
         }
@@ -142,10 +142,10 @@ def _print(folder: Path, report: dict[str, Any]) -> None:
     if report["latest_step"] is None:
         print("no whole checkpoint")
         return
-    wanted = report["config"]["meta_steps"]
+    wanted = f" of {report['config']['meta_steps']}" if report["config"] else ""  # not from Python
     loss = "none" if report["meta_loss"] is None else f"{report['meta_loss']:.4f}"
     state = "finished" if report["finished"] else "not finished"
-    print(f"meta-step {report['latest_step']} of {wanted}, {state}; meta-loss {loss}")
+    print(f"meta-step {report['latest_step']}{wanted}, {state}; meta-loss {loss}")
     print(f"theta sha256 {report['theta_sha256']}")
     versions = report["versions"].items()
     print("written by " + ", ".join(f"{name} {version}" for name, version in versions))

@@ -1,45 +1,21 @@
 """Where a run starts: from its own work folder, from another run's, or afresh."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
-from checkpoints import DamagedError, MismatchError, Store
+from checkpoints import MismatchError, Step, Store
 from configs.base import RunConfig
 from launch import configuration, differences, errors, workdir
-from launch.build import Experiment
-from meta_train import MetaState, MetaTrainer
+from meta_train import MetaTrainer
+from meta_train.run.start import RunFailed, RunState, Start, find, load_all
 
 
-class RunState(NamedTuple):
-    """The arrays of a run, as a checkpoint holds them."""
-
-    meta_state: MetaState
-    best_theta: Any
-    """Theta with the lowest meta-validation so far."""
-
-
-class Start(NamedTuple):
-    """Where a run goes on."""
-
-    number: int
-    """Meta-steps that are done."""
-    state: RunState
-    metadata: Mapping[str, Any]
-    own: bool
-    """Whether it is from the run's own work folder."""
-    same_config: bool
-
-
-class _Source(NamedTuple):
-    folder: Path
-    own: bool
-
-
-def find(
-    experiment: Experiment,
+def find_start(
+    trainer: MetaTrainer,
     config: RunConfig,
     folder: Path,
     restore_from: str | None,
@@ -51,105 +27,88 @@ def find(
         UserError: another config than the checkpoint's, or a folder that holds no run.
         RunFailed: there are checkpoints, but all of them are damaged.
     """
-    sources = [_Source(folder / workdir.CHECKPOINTS, own=True)]
+    load = functools.partial(_load, trainer=trainer, config=config, allowed=allow_config_change)
+    stores = [Store(folder / workdir.CHECKPOINTS)]
     if restore_from is not None:
-        sources.append(_Source(_checkpoints_of(restore_from), own=False))
-    for source in sources:
-        store = Store(source.folder)
-        if store.numbers():
-            return _newest_good(store, source, experiment.trainer, config, allow_config_change)
+        stores.append(_store_of(restore_from))
+    for store in stores:
+        try:
+            start = find(store, load, own=store is stores[0])
+        except RunFailed as error:
+            raise errors.RunFailed(
+                f"{error}. Use --restore_from with another run, or another --workdir"
+            ) from error
+        if start is not None:
+            return start
     if (folder / workdir.METRICS).exists():
         _check_beginning(folder, config)
     return None
 
 
-def _checkpoints_of(restore_from: str) -> Path:
+def _store_of(restore_from: str) -> Store:
     given = Path(restore_from).expanduser()
-    for folder in (given / workdir.CHECKPOINTS, given):
-        if Store(folder).numbers():
-            return folder
+    for store in (Store(given / workdir.CHECKPOINTS), Store(given)):
+        if store.numbers():
+            return store
     raise errors.UserError(f"--restore_from={restore_from} holds no checkpoints of a run")
 
 
-def _newest_good(
-    store: Store,
-    source: _Source,
-    trainer: MetaTrainer,
-    config: RunConfig,
-    allow_config_change: bool,
-) -> Start:
-    for number in reversed(store.numbers()):
-        try:
-            return _restore(store, number, source, trainer, config, allow_config_change)
-        except DamagedError as error:
-            print(f"checkpoint {store.folder / str(number)} is damaged: {error}", flush=True)
-    raise errors.RunFailed(
-        f"all checkpoints in {store.folder} are damaged (`lopt inspect` tells why); nothing was "
-        "changed. Use --restore_from with another run, or another --workdir"
-    )
-
-
-def _restore(
-    store: Store,
-    number: int,
-    source: _Source,
-    trainer: MetaTrainer,
-    config: RunConfig,
-    allow_config_change: bool,
-) -> Start:
-    metadata = store.read(number).metadata
-    changed = _compare(metadata, config, number, store.folder, allow_config_change)
+def _load(
+    store: Store, step: Step, trainer: MetaTrainer, config: RunConfig, allowed: bool
+) -> RunState:
+    """All of a checkpoint, or what still fits of it if the config may change."""
+    changed = _compare(step, config, allowed)
     try:
         if changed:
-            state = _restore_changed(store, number, trainer, config, changed)
-        else:
-            state = store.restore(number, _like(trainer))
+            return _load_changed(store, step.number, trainer, config.seed, changed)
+        return load_all(store, step, trainer)
     except MismatchError as error:
+        raise errors.UserError(f"checkpoint {step.folder} is of another run: {error}") from error
+
+
+def config_of(step: Step) -> RunConfig:
+    """The config that a checkpoint was written with.
+
+    Raises:
+        UserError: it has none, as where the run was made from Python, or one of another version.
+    """
+    if "config" not in step.metadata:
         raise errors.UserError(
-            f"checkpoint {store.folder / str(number)} is of another run: {error}"
-        ) from error
-    print(f"going on after meta-step {number}, from {store.folder / str(number)}", flush=True)
-    return Start(number, state, metadata, source.own, not changed)
-
-
-def _compare(
-    metadata: Mapping[str, Any], config: RunConfig, number: int, folder: Path, allowed: bool
-) -> dict[str, Any]:
-    """The differences of the configs, if they are allowed."""
+            f"checkpoint {step.folder} has no config: its run was made from Python, not by `lopt "
+            "meta-train`; go on with it there"
+        )
     try:
-        saved = configuration.complete(metadata["config"], RunConfig)
+        return configuration.complete(step.metadata["config"], RunConfig)
     except errors.UserError as error:
         raise errors.UserError(
-            f"the config of checkpoint {folder / str(number)} is not of this version: {error}"
+            f"the config of checkpoint {step.folder} is not of this version: {error}"
         ) from error
+
+
+def _compare(step: Step, config: RunConfig, allowed: bool) -> dict[str, Any]:
+    """The differences of the configs, if they are allowed."""
+    saved = config_of(step)
     changed = differences.differences(saved, config)
     if changed and not allowed:
         raise errors.UserError(
-            f"the checkpoints in {folder} have another config ({differences.describe(changed)}); "
-            "give the same, or another --workdir, or --allow_config_change"
+            f"the checkpoints in {step.folder.parent} have another config "
+            f"({differences.describe(changed)}); give the same, or another --workdir, or "
+            "--allow_config_change"
         )
+    schedule = config.meta_optimizer.schedule.name
     if changed:
         print(f"config changed: {differences.describe(changed)}")
-        for line in differences.consequences(changed):
-            print(f"  {line}")
-    elif (
-        saved.meta_steps != config.meta_steps and config.meta_optimizer.schedule.name != "constant"
-    ):
+        print("".join(f"  {line}\n" for line in differences.consequences(changed)), end="")
+    elif saved.meta_steps != config.meta_steps and schedule != "constant":
         print(
             f"config.meta_steps: {saved.meta_steps} -> {config.meta_steps}; the learning-rate "
-            f"schedule ({config.meta_optimizer.schedule.name}) now has the new length"
+            f"schedule ({schedule}) now has the new length"
         )
     return changed
 
 
-def _like(trainer: MetaTrainer) -> RunState:
-    """Shapes of a run's arrays, with the devices where they belong."""
-    state = trainer.abstract_state()
-    return RunState(state, state.theta)
-
-
-def _restore_changed(
-    store: Store, number: int, trainer: MetaTrainer, config: RunConfig, changed: Mapping[str, Any]
+def _load_changed(
+    store: Store, number: int, trainer: MetaTrainer, seed: int, changed: Mapping[str, Any]
 ) -> RunState:
     """What still fits of a checkpoint, in a state of the new config."""
     like = trainer.abstract_state()
@@ -159,20 +118,21 @@ def _restore_changed(
     if store.holds(number, {"meta_state": {"meta_opt_state": like.meta_opt_state}}):
         wanted["meta_opt_state"] = like.meta_opt_state
     kept = store.restore(number, {"meta_state": wanted})["meta_state"]
-    state = trainer.init(jax.random.key(config.seed), kept["theta"])
-    return RunState(state._replace(**kept), kept["theta"])
+    state = trainer.init(jax.random.key(seed), kept["theta"])
+    return RunState(state._replace(**kept), best_theta=None)
 
 
 def _check_beginning(folder: Path, config: RunConfig) -> None:
     """A run that was killed before its first checkpoint may start again, another may not."""
-    file = folder / workdir.CONFIG
-    changed: Mapping[str, Any] = {}
+    file, detail = folder / workdir.CONFIG, ""
     if file.exists():
         changed = differences.differences(configuration.load(str(file), RunConfig), config)
-    if changed or not file.exists():
-        detail = f" with another config ({differences.describe(dict(changed))})" if changed else ""
-        raise errors.UserError(
-            f"--workdir={folder} holds a run without checkpoints{detail}; choose another folder, "
-            "or remove that one"
-        )
-    print(f"{folder} holds a run that was stopped before its first checkpoint: it starts again")
+        if not changed:
+            found = f"{folder} holds a run that was stopped before its first checkpoint"
+            print(f"{found}: it starts again")
+            return
+        detail = f" with another config ({differences.describe(changed)})"
+    raise errors.UserError(
+        f"--workdir={folder} holds a run without checkpoints{detail}; choose another folder, or "
+        "remove that one"
+    )

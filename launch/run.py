@@ -1,10 +1,11 @@
-"""One meta-training run from its config to the folder with everything that came of it."""
+"""``lopt meta-train`` from its config to the folder with everything that came of it."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -16,37 +17,25 @@ from launch import (
     distributed,
     errors,
     first_theta,
-    loop,
-    records,
     resume,
     signals,
     workdir,
 )
 from launch.build import Experiment, build
-from launch.checkpointing import Checkpoints
-from launch.progress import make_progress
-from launch.records import Recorder
 from launch.signals import StopRequests
-from launch.validation import Validator
-from launch.writer import EventWriter, MetricWriter
-from meta_train import MetaTrainer
+from meta_train import evaluation
 from meta_train.evaluation.card import judged
-from meta_train.groups import averaged
-
-
-class Interrupted(NamedTuple):
-    """A run that a signal has stopped, after saving."""
-
-    meta_step: int
+from meta_train.run import BadSteps, Checkpointing, Run, RunFailed, Start, Validation
+from meta_train.run.progress import make_progress
+from meta_train.run.records import Records
 
 
 def run(
     config: RunConfig,
     folder: Path,
-    writer: MetricWriter | None = None,
     restore_from: str | None = None,
     allow_config_change: bool = False,
-) -> Interrupted | None:
+) -> bool:
     """Meta-train as ``config`` says and write everything into ``folder``.
 
     A run that was begun in ``folder`` goes on from its newest good checkpoint.
@@ -54,12 +43,11 @@ def run(
     Args:
         config: complete config, see ``launch.configuration``.
         folder: work folder, see ``launch.workdir.prepare``.
-        writer: receives metrics; None writes event files into ``folder``/events.
         restore_from: another run's folder, from which a new one takes its start.
         allow_config_change: go on from a checkpoint of another config as far as that has a meaning.
 
     Returns:
-        None when all is done.
+        Whether a signal has stopped it, after saving; else all is done.
 
     Raises:
         UserError: a config that cannot be built, or is not that of the run in ``folder``, or
@@ -71,157 +59,150 @@ def run(
     cache.enable()
     with signals.listen() as stop, distributed.output_folder(folder) as output:
         experiment = build(config)
-        keys = _Keys(config.seed)
         with distributed.lock(output):
-            start = resume.find(experiment, config, folder, restore_from, allow_config_change)
-            finished = start and start.own and workdir.finished_steps(folder) == config.meta_steps
+            start = resume.find_start(
+                experiment.trainer, config, folder, restore_from, allow_config_change
+            )
             distributed.check_agreement(start.number if start else 0)
-            if finished:
+            if start and start.own and workdir.finished_steps(folder) == config.meta_steps:
                 print(f"{folder} is finished: {config.meta_steps} meta-steps are done")
-                return None
+                return False
             theta = None
             if start is None or config.objective.unit is not None:
-                theta = first_theta.find(experiment, config, keys.training)
-            snapshot = start.metadata["records"] if start and start.own else None
-            if missing := records.cut(output, snapshot):
-                print(f"{output / workdir.METRICS} is damaged: {missing} bytes of records are lost")
+                theta = first_theta.find(experiment, config, jax.random.key(config.seed))
             (output / workdir.FINISHED).unlink(missing_ok=True)
             workdir.write_json(output / workdir.CONFIG, config.to_dict())
-            writer = EventWriter(output / workdir.EVENTS) if writer is None else writer
-            store = folder / workdir.CHECKPOINTS
-            try:
-                experiment = first_theta.in_units(experiment, theta, config, keys.validation)
-                return _run(
-                    experiment, config, keys, theta, output, store, writer, started, start, stop
-                )
-            finally:
-                writer.close()
+            experiment = first_theta.in_units(experiment, theta, config, _validation_key(config))
+            training = _make_run(experiment, config, folder, output, theta, started)
+            stopped = _run(training, experiment, config, start, output, stop)
+            if not stopped:
+                print(f"done in {time.monotonic() - started:.0f} s: {output}", flush=True)
+            return stopped
+
+
+def _make_run(
+    experiment: Experiment,
+    config: RunConfig,
+    folder: Path,
+    output: Path,
+    theta: Any,
+    started: float,
+) -> Run:
+    def measure(theta: Any) -> float:
+        return evaluation.meta_validate(
+            experiment.validation.systems,
+            experiment.validation.shares,
+            experiment.episodes,
+            theta,
+            _validation_key(config),
+            config.meta_validation.num_seeds,
+            experiment.trainer.devices,
+            experiment.trainer.estimator.mean_over,
+            experiment.validation.geometric,
+        )
+
+    return Run(
+        experiment.trainer,
+        jax.random.key(config.seed),  # plain, so that the same seed in Python is the same run
+        folder,
+        meta_steps=config.meta_steps,
+        theta=theta,
+        hooks=[
+            Records(output, None, config.log_every_steps, configuration.flat(config)),
+            make_progress(),
+            Validation(measure, config.meta_validation.every_steps),
+            Checkpointing(config.checkpoint.every_steps),
+            BadSteps(config.bad_steps.max_in_a_row),
+        ],
+        keep_latest=config.checkpoint.keep_latest,
+        about={"config": config.to_dict()},
+        started=started,
+    )
+
+
+def _validation_key(config: RunConfig) -> jax.Array:
+    """Of the episodes of meta-validation, which give the meta-losses their units too.
+
+    So that the meta-validation of the first theta is exactly one unit.
+    """
+    return jax.random.fold_in(jax.random.key(config.seed), 1_000_001)
 
 
 def _run(
+    training: Run,
     experiment: Experiment,
     config: RunConfig,
-    keys: "_Keys",
-    theta: Any,
-    folder: Path,
-    store: Path,
-    writer: MetricWriter,
-    started: float,
-    start: resume.Start | None,
+    start: Start | None,
+    output: Path,
     stop: StopRequests,
-) -> Interrupted | None:
-    validator = Validator(
-        experiment,
-        keys.validation,
-        config.meta_validation.every_steps,
-        config.meta_validation.num_seeds,
-    )
-    if start and start.same_config:
-        validator.restore(start.metadata["validation"], start.state.best_theta)
-    done = start.number if start else 0
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        compiling = pool.submit(loop.compile_ahead, experiment, config.meta_steps - done)
-        state = start.state.meta_state if start else experiment.trainer.init(keys.training, theta)
-        _show_start(config, folder, state.theta, writer)
-    _show_plan(experiment.trainer, compiling.result())
-    progress = make_progress(config.meta_steps)
-    recorder = Recorder(
-        folder,
-        writer,
-        progress,
-        config.meta_steps,
-        config.log_every_steps,
-        started,
-        start.metadata["records"] if start else None,
-    )
-    saved = done if start and start.own else None
-    used = experiment.trainer.devices
-    checkpoints = Checkpoints(store, config, used, recorder, validator, stop, saved)
+) -> bool:
+    """Train, save and finish; whether it was stopped before its end."""
     try:
-        state, done = loop.train(
-            experiment, state, done, config, recorder, validator, checkpoints, stop
-        )
-        checkpoints.finish(done, state)
-    finally:
-        checkpoints.close()
-        progress.close()
-        recorder.close()
+        with contextlib.closing(training):
+            if start is not None:
+                training.restore(start)
+            _show(training, config, output)
+            stop.unsaved = lambda: training.unsaved
+            training.train(stop.requested)
+            training.save()
+            metadata = training.metadata()
+    except RunFailed as error:
+        raise errors.RunFailed(str(error)) from error
     if stop.requested():
-        print(f"stopped after meta-step {done}; the same command goes on from there", flush=True)
-        return Interrupted(done)
+        step = training.meta_step
+        print(f"stopped after meta-step {step}; the same command goes on from there", flush=True)
+        return True
     try:
-        theta = jax.device_get(averaged(state.meta_opt_state, state.theta))
-        _finish(experiment, checkpoints.metadata(done), folder, theta, validator)
-        workdir.write_json(folder / workdir.FINISHED, {"meta_steps": config.meta_steps})
+        _finish(training, experiment, config, metadata, output)
+        workdir.write_json(output / workdir.FINISHED, {"meta_steps": config.meta_steps})
     except OSError as error:
         raise errors.RunFailed(
-            f"all meta-steps are done and saved, but the results cannot be written into {folder} "
+            f"all meta-steps are done and saved, but the results cannot be written into {output} "
             f"({error.strerror or error}); the same command tries again"
         ) from error
-    print(f"done in {time.monotonic() - started:.0f} s: {folder}", flush=True)
-    return None
+    return False
 
 
-class _Keys:
-    """The keys of a run, named by use; all follow from the seed.
-
-    Training has the plain key, so that ``trainer.init(jax.random.key(seed))`` is the same run.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.training = jax.random.key(seed)
-
-    @property
-    def validation(self) -> jax.Array:
-        """Of the episodes of meta-validation, which give the meta-losses their units too.
-
-        So that the meta-validation of the first theta is exactly one unit.
-        """
-        return jax.random.fold_in(self.training, 1_000_001)
-
-
-def _show_start(config: RunConfig, folder: Path, theta: Any, writer: MetricWriter) -> None:
+def _show(training: Run, config: RunConfig, folder: Path) -> None:
+    """What is trained, and which device does how much; compiles the first dispatch."""
     from clu import parameter_overview, platform
 
-    overview = parameter_overview.get_parameter_overview(theta, include_stats=False)
     title = f"{config.subject} on {config.goal}"
-    print(f"meta-training {title} by {config.estimator.name}, into {folder}")
-    print(overview, flush=True)
-    writer.write_hparams(configuration.flat(config))
     platform.work_unit().set_task_status(f"meta-training {title}")
-
-
-def _show_plan(trainer: MetaTrainer, num_bytes: int) -> None:
-    """Which device does how much; ``num_bytes`` of memory on each, if that is known."""
-    count, groups = trainer.devices.count, trainer.estimator.num_groups
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        compiling = pool.submit(training.compile)
+        theta = training.state.meta_state.theta
+        print(f"meta-training {title} by {config.estimator.name}, into {folder}")
+        print(parameter_overview.get_parameter_overview(theta, include_stats=False), flush=True)
+    count, groups = training.trainer.devices.count, training.trainer.estimator.num_groups
     words = f"on {count} x {jax.devices()[0].device_kind}"
     words += f", each with {groups // count} of {groups} groups of particles per task"
+    num_bytes = compiling.result()
     memory = f", {num_bytes / 1e6:,.1f} MB of memory" if num_bytes else ""
     print(words + memory, flush=True)
 
 
 def _finish(
+    training: Run,
     experiment: Experiment,
+    config: RunConfig,
     metadata: Mapping[str, Any],
     folder: Path,
-    theta: Any,
-    validator: Validator,
 ) -> None:
     """Plot, compare, and save the best theta and the last."""
     from launch import bundles, comparison, plots
 
-    config = configuration.complete(metadata["config"], RunConfig)
-    best, meta_step, loss = theta, config.meta_steps, None
-    if validator.best_meta_step is not None:
-        best, meta_step = validator.best_theta, validator.best_meta_step
-        loss = validator.best_loss
+    last, validations = jax.device_get(training.theta), training.validations
+    best, meta_step = training.best_theta, validations.best_meta_step
+    if best is None or meta_step is None:
+        best, meta_step = last, config.meta_steps
     more = {}
     if experiment.optimizer is not None and config.comparison.num_seeds:
         found = comparison.compare(experiment, config, best)
         found.save(folder / workdir.COMPARISON)
         more = judged(found).entries
     plots.write(folder)
-    card = bundles.make_card(metadata, meta_step, loss)
+    card = bundles.make_card(metadata, meta_step, validations.best_loss)
     bundles.save(folder / "bundle", experiment.optimizer, best, {**card, **more})
     card = bundles.make_card(metadata, config.meta_steps, None)
-    bundles.save(folder / "bundle_last", experiment.optimizer, theta, card)
+    bundles.save(folder / "bundle_last", experiment.optimizer, last, card)

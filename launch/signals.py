@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Protocol, Self
 
@@ -19,8 +20,8 @@ _ENDED_AT_ONCE = 128
 class StopRequests(Protocol):
     """A context in which a run may be asked to stop."""
 
-    unsaved: bool
-    """Whether the process holds meta-steps that no checkpoint has."""
+    unsaved: Callable[[], bool]
+    """Whether the process holds something that would be lost; to be set, nothing is at first."""
 
     def __enter__(self) -> Self: ...
 
@@ -45,7 +46,7 @@ class PreemptionNotice:
     """
 
     def __init__(self) -> None:
-        self.unsaved = False
+        self.unsaved: Callable[[], bool] = lambda: False
         self._calls = 0
         self._stop = False
 
@@ -75,7 +76,7 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self.unsaved = False
+        self.unsaved: Callable[[], bool] = lambda: False
         self._requested = False
         self._handlers: dict[int, object] = {}
 
@@ -112,7 +113,7 @@ class StopSignals:
         if self._requested:
             _end(f"\nlopt: {name} again: ended without saving\n", _ENDED_AT_ONCE + number)
         self._requested = True
-        if not self.unsaved:
+        if not self.unsaved():
             _end(f"\nlopt: {name}: stopped; nothing was left to save\n", errors.STOPPED)
         os.write(2, f"\nlopt: {name}: saving after this meta-step; again to end now\n".encode())
 

@@ -15,7 +15,6 @@ from launch import errors
 
 METRICS = "metrics.jsonl"
 CONFIG = "config.json"
-EVENTS = "events"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 COMPARISON = "comparison"

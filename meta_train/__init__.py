@@ -22,6 +22,7 @@ from meta_train.horizons import (
 )
 from meta_train.objective import MetaObjective
 from meta_train.particles import Execution
+from meta_train.run import Hook, Run, RunFailed
 from meta_train.systems.influence_balancing import InfluenceBalancing
 from meta_train.systems.lopt_system import LoptSystem
 from meta_train.systems.toy_regression import ToyRegression
@@ -77,6 +78,7 @@ __all__ = [
     "Estimate",
     "Execution",
     "GradientEstimator",
+    "Hook",
     "Horizon",
     "InfluenceBalancing",
     "LogUniformHorizon",
@@ -86,6 +88,8 @@ __all__ = [
     "MetaTrainer",
     "Moments",
     "PESAnalytic",
+    "Run",
+    "RunFailed",
     "ScheduledHorizon",
     "ToyRegression",
     "TruncatedBPTT",

@@ -26,6 +26,8 @@ def allowed(file: Path) -> set[str]:
         "experiments",
     ):
         return {"lopt", "tasks"}
+    if package == "meta_train" and rest[0] == "run":
+        return {"checkpoints"}
     return set()
 
 
@@ -73,6 +75,8 @@ def test_lopt_needs_few_packages():
         ("meta_train/trainer.py", "from lopt import LOPTS"),
         ("meta_train/estimators/x.py", "import tasks.base"),
         ("meta_train/systems/x.py", "import launch"),
+        ("meta_train/trainer.py", "import checkpoints"),
+        ("meta_train/run/x.py", "from launch import errors"),
         ("checkpoints/x.py", "import meta_train"),
         ("configs/x.py", "from launch import cli"),
     ],

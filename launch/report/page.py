@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from meta_train.evaluation.identity import versions
+from meta_train.versions import versions
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:

@@ -9,14 +9,14 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping
-from importlib import metadata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from meta_train.versions import versions
 from tasks import Task
 
 FORMAT = 1
@@ -64,18 +64,6 @@ def program_digest(function: Callable[[Any, jax.Array], Any], subject: Any) -> s
         found.update(str((leaf.shape, leaf.dtype)).encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return found.hexdigest()
-
-
-def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Version of each package; None for a checkout that was never installed."""
-    return {package: _version(package) for package in packages}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def tuning_versions() -> dict[str, str]:

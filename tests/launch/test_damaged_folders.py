@@ -13,13 +13,18 @@ from hypothesis import strategies as st
 import launch.run
 from checkpoints import Store
 from configs.base import RunConfig
-from launch import cli, configuration, errors, records, resume, workdir
+from launch import cli, configuration, errors, resume, workdir
 from launch.build import build
 from launch.inspect import inspect as inspect_folder
+from meta_train.run import records
 from tests.launch.test_resume import meta_train
 
 EXAMPLES = [15, pytest.param(2000, marks=pytest.mark.slow)]
 QUIET = [HealthCheck.function_scoped_fixture]
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / workdir.METRICS).read_text().splitlines()]
 
 
 class Run:
@@ -32,7 +37,7 @@ class Run:
         self.files = {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
         store = Store(folder / workdir.CHECKPOINTS)
         self.arrays = {number: store.load(number) for number in store.numbers()}
-        self.records = records.read(folder)
+        self.records = lines(folder)
 
     def assert_is_good(self, start):
         """That a resume took a checkpoint as it was written."""
@@ -78,10 +83,10 @@ def damages(draw, whole, others):
 def try_to_go_on(run):
     """What the command does with the folder before it trains; None where it refuses."""
     try:
-        start = resume.find(run.experiment, run.config, run.folder, None, False)
+        start = resume.find_start(run.experiment.trainer, run.config, run.folder, None, False)
     except (errors.UserError, errors.RunFailed):
         return None  # cli.py shows these in one line
-    records.cut(run.folder, start.metadata["records"] if start else None)
+    records.cut(run.folder, start.metadata["records"]["files"] if start else {})
     return start
 
 
@@ -101,7 +106,7 @@ def test_a_damaged_folder_is_refused_or_gone_on_with(run, examples):
             start = try_to_go_on(run)
             if start is not None:
                 run.assert_is_good(start)
-                left = records.read(run.folder) if (run.folder / workdir.METRICS).exists() else []
+                left = lines(run.folder) if (run.folder / workdir.METRICS).exists() else []
                 assert all("meta_step" in record for record in left)
         finally:
             for path, whole in run.files.items():

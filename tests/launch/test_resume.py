@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ import pytest
 
 from checkpoints import Store
 from launch import cli
+from tests.meta_train.test_run import toy
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -226,7 +228,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
         "import time\n"
         "from launch.signals import StopSignals\n"
         "with StopSignals() as signals:\n"
-        "    signals.unsaved = True\n"
+        "    signals.unsaved = lambda: True\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -381,3 +383,13 @@ def test_inspect_mistakes(user_error, tmp_path):
     assert "WORKDIR is missing" in user_error("inspect")
     assert "does not exist" in user_error("inspect", tmp_path / "none")
     assert "holds no run" in user_error("inspect", tmp_path)
+
+
+def test_a_run_from_python_can_be_inspected_and_nothing_else(tmp_path, capsys, user_error):
+    with closing(toy(tmp_path, 2)) as run:
+        run.train()
+        run.save()
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+    assert "meta-step 2, not finished; meta-loss" in capsys.readouterr().out
+    assert "made from Python" in user_error("meta-train", *TINY, f"--workdir={tmp_path}")
+    assert "made from Python" in user_error("export", tmp_path, tmp_path / "out")

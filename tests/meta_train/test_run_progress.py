@@ -1,8 +1,11 @@
 import io
+from unittest import mock
 
 from rich.console import Console
 
-from launch import progress
+from meta_train import Run
+from meta_train.run import progress
+from meta_train.run.tally import Tally
 
 RECORD = {
     "meta_step": 3,
@@ -11,7 +14,6 @@ RECORD = {
     "snr": 2.0,
     "inner_steps_per_s": 1234.0,
 }
-COUNTS = {"diverged": 7, "skipped": 2}
 WORDS = (
     "meta-loss 1.2500",
     "grad-norm 0.5",
@@ -23,13 +25,19 @@ WORDS = (
 )
 
 
+def run(seconds_left=65.2):
+    tally = mock.Mock(spec=Tally, diverged=7, skipped=2)
+    tally.seconds_for.return_value = seconds_left
+    return mock.Mock(spec=Run, meta_steps=10, meta_step=3, tally=tally)
+
+
 def test_lines_first_then_rarely_then_last(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    lines = progress.ProgressLines(10)
+    lines = progress.ProgressLines()
     for step in range(1, 6):
         now[0] = 4.0 * step
-        lines.update({**RECORD, "meta_step": step}, COUNTS, 65.2)
+        lines.recorded(run(), [{**RECORD, "meta_step": step}])
     lines.close()
     lines.close()
     shown = capsys.readouterr().out.splitlines()
@@ -39,9 +47,9 @@ def test_lines_first_then_rarely_then_last(capsys, monkeypatch):
 
 def test_the_first_estimate_of_the_time_is_shown_at_once(capsys, monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: 1.0)
-    lines = progress.ProgressLines(10)
+    lines = progress.ProgressLines()
     for step, seconds_left in ((1, None), (2, None), (3, 65.2), (4, 60.0)):
-        lines.update({**RECORD, "meta_step": step}, COUNTS, seconds_left)
+        lines.recorded(run(seconds_left), [{**RECORD, "meta_step": step}])
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in shown] == ["1/10", "3/10"]
     assert shown[0].endswith("? left")
@@ -51,9 +59,9 @@ def test_the_first_estimate_of_the_time_is_shown_at_once(capsys, monkeypatch):
 def test_bar_shows_the_same(monkeypatch):
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=160)
-    bar = progress.ProgressBar(10, console)
-    bar.update(RECORD, COUNTS, 65.2)
-    bar.message("a line that stays")
+    bar = progress.ProgressBar(console)
+    bar.recorded(run(), [RECORD])
+    print("a line that stays")
     bar.close()
     shown = terminal.getvalue()
     assert "3/10" in shown
@@ -62,4 +70,4 @@ def test_bar_shows_the_same(monkeypatch):
 
 
 def test_log_gets_lines(capsys):
-    assert isinstance(progress.make_progress(3), progress.ProgressLines)
+    assert isinstance(progress.make_progress(), progress.ProgressLines)

@@ -1,0 +1,108 @@
+"""TensorBoard event files without TensorFlow."""
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.record_writer import masked_crc32c
+
+from meta_train.run.appending import AppendedFile
+
+
+class EventWriter:
+    """A writer with the methods of ``clu.metric_writers.MetricWriter`` on tensorboardX's records.
+
+    Not on its ``SummaryWriter``: a thread of that dies of a full disk, and the next calls then
+    wait for it for ever. What a full disk does not take is kept here, and written when it does;
+    until then the methods raise ``OSError``.
+
+    Args:
+        folder: receives one more event file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The number keeps apart files that are begun within one second.
+        began = f"{int(time.time())}.{socket.gethostname()}.{len(list(folder.glob('*')))}"
+        self._file = AppendedFile(folder / f"events.out.tfevents.{began}")
+        with contextlib.suppress(OSError):  # it is kept, as everything is
+            self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Write numbers by name."""
+        self._write(step, *(summary.scalar(k, float(np.asarray(x))) for k, x in scalars.items()))
+
+    def write_summaries(
+        self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write arrays by name as text; ``metadata`` needs TensorFlow's plugins and is left out."""
+        del metadata
+        self.write_texts(step, {name: str(np.asarray(value)) for name, value in values.items()})
+
+    def write_images(self, step: int, images: Mapping[str, Any]) -> None:
+        """Write images of shape [N, H, W, C] or [H, W, C] by name: uint8, or floats in [0, 1]."""
+        for name, image in images.items():
+            pixels = np.asarray(image)
+            layout = "NHWC" if pixels.ndim == 4 else "HWC"
+            rescale = 1 if pixels.dtype == np.uint8 else 255
+            self._write(step, summary.image(name, pixels, rescale=rescale, dataformats=layout))
+
+    def write_videos(self, step: int, videos: Mapping[str, Any]) -> None:
+        """Write the frames of videos of shape [N, T, H, W, C] or [T, H, W, C] as images."""
+        for name, video in videos.items():
+            frames = np.asarray(video)
+            self.write_images(step, {name: frames.reshape(-1, *frames.shape[-3:])})
+
+    def write_audios(self, step: int, audios: Mapping[str, Any], *, sample_rate: int) -> None:
+        """Audio is not written: nothing here makes sound, and the format needs another package."""
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Write texts by name."""
+        self._write(step, *(summary.text(name, text) for name, text in texts.items()))
+
+    def write_histograms(
+        self,
+        step: int,
+        arrays: Mapping[str, Any],
+        num_buckets: Mapping[str, int] | None = None,
+    ) -> None:
+        """Write histograms of arrays by name, with 30 buckets where ``num_buckets`` has none."""
+        for name, array in arrays.items():
+            values = np.asarray(array, np.float64).ravel()
+            buckets = (num_buckets or {}).get(name, 30)
+            edges = np.histogram_bin_edges(values, bins=buckets)
+            self._write(step, summary.histogram(name, values, edges.tolist()))
+
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
+        """Write hyperparameters by name, as a table in Markdown."""
+        rows = "\n".join(f"| {name} | {value} |" for name, value in hparams.items())
+        self.write_texts(0, {"hparams": f"| name | value |\n|---|---|\n{rows}"})
+
+    def flush(self) -> None:
+        """Write what could not be written before."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close; what cannot be written is lost."""
+        self._file.close()
+
+    def _write(self, step: int, *contents: Any) -> None:
+        now = time.time()
+        self._append(*(Event(wall_time=now, step=step, summary=content) for content in contents))
+
+    def _append(self, *events: Event) -> None:
+        """Write events as records: length and data, each followed by its checksum."""
+        record = b""
+        for event in events:
+            data = event.SerializeToString()
+            length = struct.pack("<Q", len(data))
+            for part in (length, data):
+                record += part + struct.pack("<I", masked_crc32c(part))
+        self._file.append(record)

@@ -1,0 +1,72 @@
+"""Where a run goes on: the newest checkpoint that is whole."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from checkpoints import DamagedError, Step, Store
+from meta_train.trainer import MetaTrainer
+from meta_train.types import MetaState, Theta
+
+CHECKPOINTS = "checkpoints"
+"""Where the folder of a run holds them."""
+
+
+class RunFailed(Exception):
+    """A run that cannot go on, or whose state cannot be saved; the message is for its user."""
+
+
+class RunState(NamedTuple):
+    """The arrays of a run, exactly as a checkpoint holds them."""
+
+    meta_state: MetaState
+    best_theta: Theta
+    """Theta with the lowest validation so far."""
+
+
+class Start(NamedTuple):
+    """Where a run goes on."""
+
+    number: int
+    """Meta-steps that are done."""
+    state: RunState
+    """Without a best theta, None, where the validations so far do not count any more."""
+    metadata: Mapping[str, Any]
+    own: bool = True
+    """Whether the run itself has written it, and not another one."""
+
+
+def find(store: Store, load: Callable[[Store, Step], RunState], own: bool = True) -> Start | None:
+    """The newest whole checkpoint of a store; None where it has none at all.
+
+    Args:
+        store: is only read.
+        load: takes from a checkpoint what is wanted, see ``load_all``.
+        own: whether it is the store of the run itself.
+
+    Raises:
+        RunFailed: all checkpoints are damaged.
+        checkpoints.MismatchError: the checkpoint is of another run, by its arrays.
+    """
+    numbers = store.numbers()
+    for number in reversed(numbers):
+        folder = store.folder / str(number)
+        try:
+            step = store.read(number)
+            state = load(store, step)
+        except DamagedError as error:
+            print(f"checkpoint {folder} is damaged: {error}", flush=True)
+            continue
+        print(f"going on after meta-step {number}, from {folder}", flush=True)
+        return Start(number, state, step.metadata, own)
+    if numbers:
+        raise RunFailed(
+            f"all checkpoints in {store.folder} are damaged (`lopt inspect` tells why); nothing "
+            "was changed"
+        )
+    return None
+
+
+def load_all(store: Store, step: Step, trainer: MetaTrainer) -> RunState:
+    """Everything that a checkpoint holds, where ``trainer`` wants it."""
+    like = trainer.abstract_state()
+    return store.restore(step.number, RunState(like, like.theta))
