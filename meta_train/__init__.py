@@ -23,6 +23,7 @@ from meta_train.horizons import (
 from meta_train.objective import MetaObjective
 from meta_train.particles import Execution
 from meta_train.run import Hook, Run, RunFailed
+from meta_train.systems.final_loss import FinalLoss
 from meta_train.systems.influence_balancing import InfluenceBalancing
 from meta_train.systems.lopt_system import LoptSystem
 from meta_train.systems.toy_regression import ToyRegression
@@ -77,6 +78,7 @@ __all__ = [
     "EndlessHorizon",
     "Estimate",
     "Execution",
+    "FinalLoss",
     "GradientEstimator",
     "Hook",
     "Horizon",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from meta_train.estimators.pairs import PERTURBATIONS
+from meta_train.estimators.reduction import FITNESS_SHAPINGS
 from meta_train.horizons import ENDLESS
 
 MEANS = ("steps", "episodes")
@@ -44,6 +46,7 @@ def check_sizes(estimator: Any, *, takes_zero_std: bool = False, endless: bool =
         raise ValueError(
             f"num_pairs = {estimator.num_pairs} must be at least 1 (2 * num_pairs particles)."
         )
+    _check_options(estimator)
     num_particles = getattr(estimator, "num_particles", None)
     if num_particles is not None and num_particles < 1:
         raise ValueError(f"num_particles = {num_particles} must be at least 1, or None.")
@@ -59,3 +62,20 @@ def check_sizes(estimator: Any, *, takes_zero_std: bool = False, endless: bool =
                 f"std = {std}{group and f' of {group}'} must be a finite number {bound}: it is the "
                 "standard deviation of the perturbations, in units of theta."
             )
+
+
+def _check_options(estimator: Any) -> None:
+    """Those of estimators that work by antithetic pairs."""
+    shapings = ("none", *FITNESS_SHAPINGS)
+    for field, known in {"perturbation": PERTURBATIONS, "fitness_shaping": shapings}.items():
+        value = getattr(estimator, field, None)
+        if value is not None and value not in known:
+            raise ValueError(f"{field} = {value!r} must be one of {', '.join(known)}.")
+    if getattr(estimator, "fitness_shaping", "none") != "none":
+        if getattr(estimator, "telescoped", False):
+            raise ValueError(
+                f"fitness_shaping = {estimator.fitness_shaping!r} leaves nothing of losses that "
+                'could be telescoped; take "none", or telescoped = False.'
+            )
+        # The claim of the class holds for its defaults.
+        object.__setattr__(estimator, "unbiased", False)

@@ -96,12 +96,32 @@ class GradientEstimator(abc.ABC):
             so that the same num_pairs means the same inner steps for every estimator.
         std: standard deviation sigma of the perturbations, in units of theta; or one for each of
             theta's top-level groups, by name. A group of 0 is not trained.
+        perturbation: how pairs draw eps: "normal", from N(0, sigma^2 I); "sign", +-sigma in every
+            element, which makes P + 1 of the variance of ES P - 1, and averages each partial
+            derivative over perturbations of one size only; "orthogonal", normal ones of which those
+            that up to P pairs draw in the same meta-step are orthogonal, which makes (P + 1) / n of
+            the variance of full ES (P + 2) / n - 1 for n <= P pairs. All are unbiased.
+        fitness_shaping: what stands in the place of L+ - L-: "none", itself; "sign", its sign;
+            "centred_ranks", its rank among +-(L+ - L-) of all pairs, from -1/2 to 1/2 (differences
+            and not losses are ranked, because pairs stand at different inner steps). The latter two
+            are robust against outliers, lose the gradient's scale and are biased.
+        telescoped: for losses that are differences of one quantity, T (L_t - L_{t-1}), of which the
+            last value is the objective. A truncation contributes the difference of products
+            xi_t D_t - xi_{t-1} D_{t-1} instead of xi_t (D_t - D_{t-1}), where D_t sums the L+ - L-
+            of its episode up to the truncation. Over an episode they add up to xi_T D_T: no noise
+            of earlier losses, but for every step's influence that of later eps. So it has the
+            smaller variance where losses forget what theta did to them early, and up to twice the
+            variance where they remember. Unbiased either way; with NRES, whose xi is constant, both
+            are the same.
         staggered: whether the particles' clocks are spread over the episode from the start. If
             not, they all begin at t = 0, and a single meta-step sees one part of the episode only.
     """
 
     unbiased: ClassVar[bool]
-    """Whether the expectation of one estimate is exactly the gradient of the smoothed J."""
+    """Whether the expectation of one estimate is exactly the gradient of the smoothed J.
+
+    A class says it for its defaults, an instance for its own options.
+    """
     summed_metrics: ClassVar[tuple[str, ...]] = ("diverged", "inner_steps")
     """Metrics that add up over systems; the others are averaged with the systems' weights."""
 

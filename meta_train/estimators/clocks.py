@@ -20,13 +20,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from meta_train.estimators.reduction import Contribution, combine
+from meta_train.estimators.reduction import Contribution, combine, shape_fitness
 from meta_train.horizons import ENDLESS, Horizon
 from meta_train.particles import map_particles
 from meta_train.types import Estimate, Theta
 from meta_train.unroll import Clock, start
 
 Carry = Any
+_SHARED = 0x5A4E
+"""Folded into the key of a meta-step in the place of a group's index."""
 
 
 class Keys(NamedTuple):
@@ -36,10 +38,14 @@ class Keys(NamedTuple):
     init: jax.Array
     unroll: jax.Array
     horizon: jax.Array
+    shared: jax.Array
+    """The same for all groups that are in the same truncation of a meta-step."""
+    group: Int[Array, ""] | int
+    """Global index of the group."""
 
 
 def group_keys(key: jax.Array, index: Int[Array, ""] | int, past: Int[Array, ""] | int = 0) -> Keys:
-    """Keys that depend on the global index alone, never on where the group runs.
+    """Keys that depend on the global index at most, never on where the group runs.
 
     Args:
         key: of the meta-step and system.
@@ -47,7 +53,9 @@ def group_keys(key: jax.Array, index: Int[Array, ""] | int, past: Int[Array, ""]
         past: truncations still to run after this one in the same meta-step.
     """
     key_group = jax.random.fold_in(jax.random.fold_in(key, index), past)
-    return Keys(*jax.random.split(key_group, 4))
+    shared = jax.random.fold_in(jax.random.fold_in(key, _SHARED), past)
+    perturbation, init, unroll, horizon = jax.random.split(key_group, 4)
+    return Keys(perturbation, init, unroll, horizon, shared, index)
 
 
 class Group(NamedTuple):
@@ -107,13 +115,19 @@ class Clocks:
         return jax.vmap(group)(jnp.arange(self.num_groups, dtype=jnp.int32))
 
     def estimate(
-        self, key: jax.Array, theta: Theta, groups: Group, truncation: Truncation
+        self,
+        key: jax.Array,
+        theta: Theta,
+        groups: Group,
+        truncation: Truncation,
+        fitness_shaping: str = "none",
     ) -> tuple[Estimate, Group]:
         """Run one truncation of every group, and average what they contribute."""
         groups, contributions = map_particles(
             lambda group: self.contribution(key, group, truncation), groups
         )
-        return combine(contributions, theta), groups
+        shaped = shape_fitness(fitness_shaping, contributions, groups.global_index, self.num_groups)
+        return combine(shaped, theta), groups
 
     def contribution(
         self, key: jax.Array, group: Group, truncation: Truncation

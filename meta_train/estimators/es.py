@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair, variance
+from meta_train.estimators.pairs import Pair, blank_pair, perturb, unroll_pair, variance
 from meta_train.groups import Std
 from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
 from meta_train.unroll import Clock, start
@@ -40,6 +40,8 @@ class ES(GradientEstimator):
 
     num_pairs: int = 8
     std: Std = 0.01
+    perturbation: str = dataclasses.field(default="normal", kw_only=True)
+    fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self, endless=False)
@@ -62,7 +64,7 @@ class ES(GradientEstimator):
     ) -> tuple[Estimate, Group]:
 
         def episode(keys: Keys, clock: Clock, carry: tuple[()]) -> tuple[tuple[()], Array, Array]:
-            eps = normal(keys.perturbation, theta, self.std)
+            eps = perturb(self.perturbation, keys, theta, self.std, self.num_pairs)
 
             def truncation(loop: tuple[Clock, Pair, Array]) -> tuple[Clock, Pair, Array]:
                 clock, pair, total = loop
@@ -77,4 +79,4 @@ class ES(GradientEstimator):
             above, below = losses
             return carry, eps * (above - below) / (2 * variance(theta, self.std)), losses
 
-        return self.clocks.estimate(key, theta, state, episode)
+        return self.clocks.estimate(key, theta, state, episode, self.fitness_shaping)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair, variance
+from meta_train.estimators.pairs import Pair, blank_pair, perturb, telescope, unroll_pair, variance
 from meta_train.groups import Std
 from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
 from meta_train.unroll import Clock
@@ -54,6 +54,9 @@ class GPES(GradientEstimator):
     std: Std = 0.01
     perturbation_length: int | None = None
     staggered: bool = dataclasses.field(default=True, kw_only=True)
+    perturbation: str = dataclasses.field(default="normal", kw_only=True)
+    fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
+    telescoped: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -75,7 +78,7 @@ class GPES(GradientEstimator):
         )
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
-        pair = blank_pair(system, theta)
+        pair = blank_pair(system, theta, self.telescoped)
         return self.clocks.start(key, Reused(pair, pair.xi))
 
     def estimate(
@@ -85,11 +88,17 @@ class GPES(GradientEstimator):
 
         def truncation(keys: Keys, clock: Clock, carry: Reused) -> tuple[Reused, Array, Array]:
             drawn = clock.t % every == 0
-            eps = jnp.where(drawn, normal(keys.perturbation, theta, self.std), carry.eps)
-            xi = jnp.where(clock.starts, 0.0, carry.pair.xi) + jnp.where(drawn, eps, 0.0)
+            fresh = perturb(self.perturbation, keys, theta, self.std, self.num_pairs)
+            eps = jnp.where(drawn, fresh, carry.eps)
+            fresh = jnp.where(drawn, fresh, 0.0)
+            xi = jnp.where(clock.starts, 0.0, carry.pair.xi) + fresh
             pair, losses = unroll_pair(system, keys, theta, eps, clock, carry.pair)
             above, below = losses
-            grad = xi * (above - below) / (2 * variance(theta, self.std))
+            slope = xi * (above - below)
+            if self.telescoped:
+                pair, earlier = telescope(pair, clock, losses)
+                slope += fresh * earlier
+            grad = slope / (2 * variance(theta, self.std))
             return Reused(pair._replace(xi=xi), eps), grad, losses
 
-        return self.clocks.estimate(key, theta, state, truncation)
+        return self.clocks.estimate(key, theta, state, truncation, self.fitness_shaping)

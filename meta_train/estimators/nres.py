@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair, variance
+from meta_train.estimators.pairs import Pair, blank_pair, perturb, unroll_pair, variance
 from meta_train.groups import Std
 from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
 from meta_train.unroll import Clock
@@ -42,6 +42,8 @@ class NRES(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.01
     staggered: bool = dataclasses.field(default=True, kw_only=True)
+    perturbation: str = dataclasses.field(default="normal", kw_only=True)
+    fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -63,10 +65,11 @@ class NRES(GradientEstimator):
         self, system: UnrolledSystem, key: jax.Array, theta: Theta, state: Group
     ) -> tuple[Estimate, Group]:
         def truncation(keys: Keys, clock: Clock, pair: Pair) -> tuple[Pair, Array, Array]:
-            xi = jnp.where(clock.starts, normal(keys.perturbation, theta, self.std), pair.xi)
+            fresh = perturb(self.perturbation, keys, theta, self.std, self.num_pairs)
+            xi = jnp.where(clock.starts, fresh, pair.xi)
             pair, losses = unroll_pair(system, keys, theta, xi, clock, pair)
             above, below = losses
             grad = xi * (above - below) / (2 * variance(theta, self.std))
             return pair._replace(xi=xi), grad, losses
 
-        return self.clocks.estimate(key, theta, state, truncation)
+        return self.clocks.estimate(key, theta, state, truncation, self.fitness_shaping)

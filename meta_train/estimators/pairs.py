@@ -4,7 +4,8 @@ Partners share everything else: keys, batches, sampled task, clock. Perturbation
 over all of theta.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +26,56 @@ class Pair(NamedTuple):
     """System states with a leading axis of 2, + before -."""
     xi: Float[Array, " P"]
     """Accumulator of the particle at +; its partner's is minus this."""
+    earlier: Any = ()
+    """L+ - L- of the episode's truncations so far, a scalar, where losses are telescoped."""
 
 
 def normal(key: jax.Array, theta: Theta, std: Std) -> Float[Array, " P"]:
     """One flat draw from N(0, sigma^2): drawing leaf by leaf compiles many times slower."""
     return sigma(theta, std) * jax.random.normal(key, ravel_pytree(theta)[0].shape)
+
+
+def perturb(name: str, keys: Keys, theta: Theta, std: Std, num_pairs: int) -> Float[Array, " P"]:
+    """What one pair adds to theta, of covariance sigma^2 I.
+
+    Args:
+        name: one of ``PERTURBATIONS``.
+        keys: of the pair and truncation.
+        theta: meta-parameters.
+        std: sigma.
+        num_pairs: of all devices.
+    """
+    return sigma(theta, std) * PERTURBATIONS[name](keys, len(ravel_pytree(theta)[0]), num_pairs)
+
+
+def _normal(keys: Keys, size: int, num_pairs: int) -> Float[Array, " P"]:
+    del num_pairs
+    return jax.random.normal(keys.perturbation, (size,))
+
+
+def _sign(keys: Keys, size: int, num_pairs: int) -> Float[Array, " P"]:
+    del num_pairs
+    return jax.random.rademacher(keys.perturbation, (size,), float)
+
+
+def _orthogonal(keys: Keys, size: int, num_pairs: int) -> Float[Array, " P"]:
+    """One row of a block that all its pairs make from the same key, with a length of its own."""
+    block_size = min(num_pairs, size)
+    block, place = keys.group // block_size, keys.group % block_size
+    drawn = jax.random.normal(jax.random.fold_in(keys.shared, block), (size, block_size))
+    basis, triangle = jnp.linalg.qr(drawn)
+    # With the signs of the diagonal it is what Gram and Schmidt make: uniform on the sphere.
+    direction = basis[:, place] * jnp.sign(triangle[place, place])
+    return direction * jnp.linalg.norm(_normal(keys, size, num_pairs))
+
+
+PERTURBATIONS: dict[str, Callable[[Keys, int, int], Float[Array, " P"]]] = {
+    "normal": _normal,
+    "sign": _sign,
+    "orthogonal": _orthogonal,
+}
+"""By name: N(0, I); random signs; N(0, I) for each pair, but those that at most P pairs draw in the
+same meta-step orthogonal to each other."""
 
 
 def variance(theta: Theta, std: Std) -> float | Float[Array, " P"]:
@@ -46,10 +92,21 @@ def antithetic(theta: Theta, eps: Float[Array, " P"]) -> Theta:
     return jax.vmap(unravel)(jnp.stack([flat + eps, flat - eps]))
 
 
-def blank_pair(system: UnrolledSystem, theta: Theta) -> Pair:
+def blank_pair(system: UnrolledSystem, theta: Theta, telescoped: bool = False) -> Pair:
     """A pair of the right structure, whose states the first truncation replaces."""
     states = jax.tree.map(lambda x: jnp.stack([x, x]), empty_state(system, theta))
-    return Pair(states, jnp.zeros(ravel_pytree(theta)[0].shape))
+    earlier = jnp.zeros(()) if telescoped else ()
+    return Pair(states, jnp.zeros(ravel_pytree(theta)[0].shape), earlier)
+
+
+def telescope(pair: Pair, clock: Clock, losses: Float[Array, "2"]) -> tuple[Pair, Array]:
+    """Add L+ - L- of a truncation to those of its episode.
+
+    Returns:
+        The pair with their sum, and the sum before.
+    """
+    earlier = jnp.where(clock.starts, 0.0, pair.earlier)
+    return pair._replace(earlier=earlier + losses[0] - losses[1]), earlier
 
 
 def unroll_pair(

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import Pair, blank_pair, normal, unroll_pair, variance
+from meta_train.estimators.pairs import Pair, blank_pair, perturb, unroll_pair, variance
 from meta_train.groups import Std, sigma
 from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
@@ -53,6 +53,7 @@ class PESAnalytic(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.01
     staggered: bool = dataclasses.field(default=True, kw_only=True)
+    perturbation: str = dataclasses.field(default="normal", kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -90,7 +91,7 @@ class PESAnalytic(GradientEstimator):
                 return total, last
 
             analytic, mean = jax.grad(loss, has_aux=True)(flat)
-            eps = normal(keys.perturbation, theta, self.std)
+            eps = perturb(self.perturbation, keys, theta, self.std, self.num_pairs)
             xi = jnp.where(clock.starts, 0.0, carry.pair.xi) + eps
             pair, losses = unroll_pair(system, keys, theta, eps, clock, carry.pair)
             above, below = losses

@@ -1,5 +1,6 @@
 """From what every pair or particle contributes to one estimate of the meta-gradient."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -65,6 +66,48 @@ def combine(contributions: Contribution, theta: Theta) -> Estimate:
         "inner_steps": sums.inner_steps,
     }
     return Estimate(ravel_pytree(theta)[1](mean), sums.loss / sums.weight, metrics)
+
+
+def shape_fitness(
+    name: str, contributions: Contribution, indices: Int[Array, " groups"], num_groups: int
+) -> Contribution:
+    """Let something else stand in the place of the difference of each pair's two losses.
+
+    Args:
+        name: one of ``FITNESS_SHAPINGS``, or "none".
+        contributions: of this device's pairs, in proportion to L+ - L-.
+        indices: their global indices.
+        num_groups: pairs of all devices.
+    """
+    if name == "none":
+        return contributions
+    difference = contributions.losses[:, 0] - contributions.losses[:, 1]
+    # A pair that is dropped counts as one without a difference.
+    difference = jnp.where(contributions.healthy, difference, 0.0)
+    everywhere = sum_over_devices(jnp.zeros(num_groups).at[indices].set(difference))
+    shaped = FITNESS_SHAPINGS[name](difference, everywhere)
+    factor = shaped / jnp.where(difference == 0, 1.0, difference)
+    return contributions._replace(grad=factor[:, None] * contributions.grad)
+
+
+def _sign(difference: Array, everywhere: Array) -> Array:
+    del everywhere
+    return jnp.sign(difference)
+
+
+def _centred_ranks(difference: Array, everywhere: Array) -> Array:
+    """The rank of d among d and -d of all pairs, from -1/2 to 1/2; equal ones share theirs."""
+    size, sizes = jnp.abs(difference)[:, None], jnp.abs(everywhere)[None]
+    rank = 0.5 * (jnp.sum(sizes < size, axis=1) + jnp.sum(sizes <= size, axis=1))
+    return jnp.sign(difference) * rank / (2 * len(everywhere) - 1)
+
+
+FITNESS_SHAPINGS: dict[str, Callable[[Array, Array], Array]] = {
+    "sign": _sign,
+    "centred_ranks": _centred_ranks,
+}
+"""By name, what stands in the place of the differences d = L+ - L-, given those of this device's
+pairs and of all: robust against outliers, and biased."""
 
 
 def _sums(contributions: Contribution) -> _Sums:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from meta_train.checks import check_sizes
 from meta_train.estimators.clocks import Clocks, Group, Keys
-from meta_train.estimators.pairs import antithetic, normal, variance
+from meta_train.estimators.pairs import antithetic, perturb, variance
 from meta_train.groups import Std
 from meta_train.particles import map_particles
 from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
@@ -40,6 +40,8 @@ class TruncatedES(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.01
     staggered: bool = dataclasses.field(default=True, kw_only=True)
+    perturbation: str = dataclasses.field(default="normal", kw_only=True)
+    fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -69,10 +71,10 @@ class TruncatedES(GradientEstimator):
                 lambda: system.init(keys.init, theta, clock.horizon),
                 lambda: mean,
             )
-            eps = normal(keys.perturbation, theta, self.std)
+            eps = perturb(self.perturbation, keys, theta, self.std, self.num_pairs)
             _, losses = map_particles(run, antithetic(theta, eps))
             above, below = losses
             mean, _ = run(theta)
             return mean, eps * (above - below) / (2 * variance(theta, self.std)), losses
 
-        return self.clocks.estimate(key, theta, state, truncation)
+        return self.clocks.estimate(key, theta, state, truncation, self.fitness_shaping)
