@@ -8,7 +8,7 @@ INPUTS := pyproject.toml constraints.txt
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-slow test-isa lint types benchmark clean
+.PHONY: train test test-slow test-isa lint types docs docs-links benchmark clean
 .DEFAULT_GOAL := train
 
 train: $(VENV)/.ready
@@ -34,6 +34,16 @@ lint: $(VENV)/.ready-dev
 types: $(VENV)/.ready-dev
 	$(BIN)/basedpyright
 
+# Tutorials are executed, which takes some minutes; what has not changed is taken from the cache.
+SPHINX := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/sphinx-build -W --keep-going docs docs/_build
+
+docs: $(VENV)/.ready-docs
+	$(SPHINX)/html -b html
+	@echo "docs/_build/html/index.html"
+
+docs-links: $(VENV)/.ready-docs
+	$(SPHINX)/links -b linkcheck
+
 benchmark: $(VENV)/.ready-dev
 	$(BIN)/python tests/benchmarks/meta_step.py
 	$(BIN)/python tests/benchmarks/apply_cost.py
@@ -55,5 +65,10 @@ $(VENV)/.ready-dev: $(VENV)/.created $(INPUTS)
 	$(INSTALL) -e '.[dev]'
 	touch $@ $(VENV)/.ready
 
+$(VENV)/.ready-docs: $(VENV)/.created $(INPUTS)
+	@echo "installing lopt and what builds its documentation into $(VENV)"
+	$(INSTALL) -e '.[docs]'
+	touch $@ $(VENV)/.ready
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build docs/_build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -142,7 +142,7 @@ class GradientEstimator(abc.ABC):
     @property
     @abc.abstractmethod
     def num_groups(self) -> int:
-        """Antithetic pairs, or lone particles: what may run on different devices.
+        """Number of antithetic pairs or lone particles, which may run on different devices.
 
         ``estimate`` meets those of one device alone and must reduce over all of them with
         ``meta_train.parallel.sum_over_devices``.
