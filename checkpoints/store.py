@@ -104,7 +104,8 @@ class Store:
         stored = {name: x for name, x in named.items() if x.size}
         with _undone_on_failure(unfinished):
             if _is_first():
-                self._clear_unfinished()
+                for left in self.folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _check_space(self.folder, sum(x.nbytes for x in stored.values()))
             saving = _orbax_start(unfinished, stored)
@@ -122,7 +123,10 @@ class Store:
                     "arrays": list(arrays.describe(named).items()),
                 }
                 manifest.write(unfinished, content)
-                self._name(unfinished, self.folder / str(number))
+                folder = self.folder / str(number)
+                if folder.exists():  # damaged, or of a run whose config has changed since
+                    shutil.rmtree(folder)
+                os.replace(unfinished, folder)
             self._prune()
 
         return finish
@@ -193,33 +197,17 @@ class Store:
         description = dict(content["arrays"])
         return Step(number, folder, content["metadata"], content["score"], description, sizes)
 
-    def _name(self, unfinished: Path, folder: Path) -> None:
-        """Give a complete step its name; a damaged one of that name goes."""
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(unfinished, folder)
-
     def _prune(self) -> None:
-        """Remove what is neither among the newest nor the best."""
-        scores: dict[int, float] = {}
-        whole: list[int] = []
+        """Remove what is neither among the newest nor the best; a damaged step is left alone."""
+        whole: list[Step] = []
         for number in self.numbers():
-            try:
-                step = self.read(number)
-            except DamagedError:
-                continue
-            whole.append(number)
-            if step.score is not None:
-                scores[number] = step.score
-        kept = {*whole[-self.keep_latest :], *sorted(scores, key=scores.__getitem__)[:1]}
-        for number in whole:
-            if number not in kept:
-                shutil.rmtree(self.folder / str(number), ignore_errors=True)
-
-    def _clear_unfinished(self) -> None:
-        """Remove what processes that were killed have left."""
-        for path in self.folder.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(DamagedError):
+                whole.append(self.read(number))
+        scored = [step for step in whole if step.score is not None]
+        best = sorted(scored, key=lambda step: step.score or 0.0)[:1]
+        for step in whole[: -self.keep_latest]:
+            if step not in best:
+                shutil.rmtree(step.folder, ignore_errors=True)
 
 
 def _is_first() -> bool:

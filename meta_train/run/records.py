@@ -34,12 +34,12 @@ class Records(Hook):
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | os.PathLike[str],
         writer: Any = None,
         every_steps: int = 1,
         hparams: Mapping[str, Any] | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder = Path(folder)
         self._given_writer = writer
         self._every_steps = every_steps
         self._hparams = hparams

@@ -74,10 +74,12 @@ class Run:
         started: ``time.monotonic()`` of its start, where that was before this call.
 
     Example:
-        >>> run = Run(trainer, jax.random.key(0), "runs/a", meta_steps=500)  # doctest: +SKIP
+        >>> hooks = [Records("runs/a"), make_progress(), Checkpointing(100)]  # doctest: +SKIP
+        >>> run = Run(trainer, key, "runs/a", meta_steps=500, hooks=hooks)  # doctest: +SKIP
         >>> run.restore()  # doctest: +SKIP
         >>> run.train()  # doctest: +SKIP
         >>> run.save()  # doctest: +SKIP
+        >>> run.close()  # doctest: +SKIP
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class Run:
         self._meta_state: MetaState | None = None
         self._loss = math.inf  # of the newest validation
         self._store = Store(Path(folder) / CHECKPOINTS, keep_latest)
-        self._saver = Saver(self._store)
+        self._saver = Saver(self._store, _tell_failure)
         self._began_at = 0
 
     @property
@@ -145,6 +147,7 @@ class Run:
         Returns:
             What ``MetaTrainer.step`` does; hooks are told when the next dispatch has begun.
         """
+        self.tally.start()
         self._meta_state, records = self._next_trainer().step(self.state.meta_state)
         self.meta_step += len(records["meta_loss"])
         self._tell(self.tally.push(self.meta_step, records))
@@ -166,7 +169,7 @@ class Run:
         while not should_stop():
             for hook in self._hooks:
                 hook.between(self)
-            self._report(self._saver.poll())
+            self._saver.poll()
             if self.meta_step >= self.meta_steps:
                 break
             self.step()
@@ -175,8 +178,6 @@ class Run:
 
     def validated(self, loss: float) -> bool:
         """Take note of a validation of ``theta``; the theta with the lowest loss is kept.
-
-        The time it took does not count as training.
 
         Returns:
             Whether it is the lowest so far.
@@ -189,7 +190,6 @@ class Run:
             self.best_theta = jax.device_get(self.theta)  # the next meta-step overwrites it
         for hook in self._hooks:
             hook.validated(self, loss, best)
-        self.tally.restart_clock()
         return best
 
     def restore(self, start: Start | None = None) -> bool:
@@ -225,7 +225,7 @@ class Run:
         content = self.metadata()
         measured = self.validations.last_meta_step == self.meta_step and math.isfinite(self._loss)
         score = self._loss if measured else None
-        self._report(self._saver.save(self.meta_step, self.state, content, score))
+        self._saver.save(self.meta_step, self.state, content, score)
         self.last_save = self.meta_step
 
     def save(self) -> None:
@@ -234,10 +234,10 @@ class Run:
         Raises:
             RunFailed: it cannot be written; the checkpoints before it are kept.
         """
-        self._report(self._saver.wait())
+        self._saver.wait()
         if self._saver.saved != self.meta_step:
             self.start_saving()
-            self._report(self._saver.wait())
+            self._saver.wait()
         if self._saver.saved != self.meta_step:
             raise RunFailed(
                 f"the state after meta-step {self.meta_step} could not be saved in "
@@ -280,7 +280,6 @@ class Run:
         for hook in self._hooks if records else ():
             hook.recorded(self, records)
 
-    @staticmethod
-    def _report(failure: str | None) -> None:
-        if failure:
-            print(f"checkpoint: {failure}; training goes on", flush=True)
+
+def _tell_failure(failure: str) -> None:
+    print(f"checkpoint: {failure}; training goes on", flush=True)

@@ -48,6 +48,11 @@ class Tally:
         seconds, count = self._timed
         return meta_steps * seconds / count if count else None
 
+    def start(self) -> None:
+        """A dispatch is about to be handed to the device; it counts from now if that was idle."""
+        if self._pending is None:
+            self._clock = time.monotonic()
+
     def push(self, meta_step: int, records: Mapping[str, Any]) -> list[Record]:
         """Take a dispatch, and give the records of the one before.
 
@@ -62,10 +67,6 @@ class Tally:
         """Wait for the newest dispatch, and give its records."""
         pending, self._pending = self._pending, None
         return [] if pending is None else self._fetch(*pending)
-
-    def restart_clock(self) -> None:
-        """Leave out the time since the last dispatch, in which nothing was trained."""
-        self._clock = time.monotonic()
 
     def snapshot(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""
@@ -102,8 +103,8 @@ class Tally:
         Where none waits after it, it may have been done long before it was fetched, and its own
         time tells nothing: it gets the mean since the device last had nothing to do.
         """
-        elapsed = max(time.monotonic() - self._clock, 1e-9)
-        self.restart_clock()
+        now = time.monotonic()
+        elapsed, self._clock = max(now - self._clock, 1e-9), now
         if self._compiled:  # the first dispatch may include compilation
             self._timed = self._timed[0] + elapsed, self._timed[1] + count
         self._compiled = True

@@ -103,6 +103,14 @@ def test_the_newest_and_the_best_are_kept(store):
     assert store.numbers() == [2, 5, 6]
 
 
+def test_a_damaged_step_is_not_counted_among_the_newest(store):
+    for number in (1, 2, 3, 4):
+        if number == 4:
+            (store.folder / "3" / "manifest.json").write_text("{}")
+        store.write(number, {"x": jnp.ones(3)}, {})
+    assert store.numbers() == [2, 3, 4]
+
+
 def test_what_a_killed_process_left_is_no_step(store):
     store.write(1, {"x": jnp.ones(3)}, {})
     shutil.copytree(store.folder / "1", store.folder / ".unfinished-2")
@@ -197,29 +205,34 @@ def test_no_corrupted_file_is_taken_for_whole(written, tmp_path_factory, data):
 
 
 def test_saving_in_the_background_copies_first(store):
-    saver = Saver(store)
+    told = []
+    saver = Saver(store, told.append)
     tree = {"x": jnp.arange(1000.0)}
     double = jax.jit(lambda tree: jax.tree.map(lambda x: 2 * x, tree), donate_argnums=0)
-    assert saver.save(1, tree, {}) is None
+    saver.save(1, tree, {})
     double(tree)  # takes the buffers away
-    assert saver.wait() is None
+    saver.wait()
     assert saver.saved == 1
+    assert told == []
     restored = store.restore(1, shapes_of({"x": jnp.arange(1000.0)}))
     np.testing.assert_array_equal(restored["x"], np.arange(1000.0))
     saver.close()
 
 
 def test_failure_to_save_is_told_and_what_was_there_stays(store, monkeypatch):
-    saver = Saver(store)
+    told = []
+    saver = Saver(store, told.append)
     saver.save(1, {"x": jnp.zeros(3)}, {})
-    assert saver.wait() is None
+    saver.wait()
+    assert told == []
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("checkpoints.store._orbax_start", full)
     saver.save(2, {"x": jnp.ones(3)}, {})
-    assert saver.wait() == "step 2 could not be saved (No space left on device)"
+    saver.wait()
+    assert told == ["step 2 could not be saved (No space left on device)"]
     assert saver.saved == 1
     assert [path.name for path in store.folder.iterdir()] == ["1"]
     saver.close()

@@ -192,7 +192,9 @@ def test_the_rate_of_the_last_dispatch_is_that_of_the_others(late, monkeypatch):
 
     counts, records = tally.Tally(), []
     for window in (5, 2, 1):  # each ends where a checkpoint waits for everything
+        now[0] += 100.0  # the checkpoint itself
         for _ in range(window):
+            counts.start()
             now[0] += not late
             dispatch = {"meta_loss": Numbers([0]), "inner_steps": np.full(1, 40)}
             records += counts.push(len(records) + 1, dispatch)
@@ -213,7 +215,7 @@ def test_a_run_from_python_goes_on_exactly(tmp_path):
     with closing(toy(tmp_path / "whole", 6)) as whole:
         whole.train()
     for stop in (3, 6):
-        with closing(toy(tmp_path / "parts", 6, Records(tmp_path / "parts"))) as run:
+        with closing(toy(tmp_path / "parts", 6, Records(str(tmp_path / "parts")))) as run:
             assert run.restore() == (stop == 6)
             while run.meta_step < stop:
                 run.step()
