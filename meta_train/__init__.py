@@ -5,6 +5,7 @@ from meta_train.estimators.dodge import DODGE
 from meta_train.estimators.es import ES
 from meta_train.estimators.gpes import GPES
 from meta_train.estimators.nres import NRES
+from meta_train.estimators.ok import OK
 from meta_train.estimators.pes import PES
 from meta_train.estimators.pes_analytic import PESAnalytic
 from meta_train.estimators.rtrl import RTRL
@@ -50,6 +51,7 @@ ESTIMATORS.update(
         "truncated_bptt": TruncatedBPTT,
         "rtrl": RTRL,
         "uoro": UORO,
+        "ok": OK,
         "dodge": DODGE,
     }
 )
@@ -70,6 +72,7 @@ __all__ = [
     "ESTIMATORS",
     "GPES",
     "NRES",
+    "OK",
     "PES",
     "RTRL",
     "SYSTEMS",

@@ -24,7 +24,7 @@ def name(request):
     return request.param
 
 
-BY_DERIVATIVES = ("bptt", "truncated_bptt", "rtrl", "uoro", "dodge")
+BY_DERIVATIVES = ("bptt", "truncated_bptt", "rtrl", "uoro", "ok", "dodge")
 
 
 def make(name, **fields):
