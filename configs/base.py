@@ -109,6 +109,8 @@ class Objective(Section):
     """Batches on which it is measured: "train", "valid" or, of both, "mixed"."""
     valid_weight: float = 0.5
     """Weight of the validation loss in "mixed"."""
+    measure: str = "loss"
+    """"loss", the task's, or "error", one minus its accuracy, which is not differentiable."""
     clip: float | None = 4.0
     """Bound of one step's loss, in multiples of the initial loss. None: no bound."""
     normalize: bool = False

@@ -212,9 +212,26 @@ def _lopt_systems(
 ) -> tuple[meta_train.LoptSystem, ...]:
     fields = {name: value for name, value in section.to_dict().items() if name != "unit"}
     objective = construct(meta_train.MetaObjective, fields, "objective", "the objective")
+    if objective.measure == "error":
+        _check_accuracy(tasks)
     return tuple(
         meta_train.LoptSystem(optimizer, task, objective=objective) for task in tasks.values()
     )
+
+
+def _check_accuracy(tasks: Mapping[str, task_package.Task]) -> None:
+    """Refuse tasks without the metric that ``config.objective.measure = "error"`` is of."""
+
+    def metrics(task: task_package.Task, key: jax.Array) -> dict[str, jax.Array]:
+        cfg = task.sample(key)
+        return task.loss(key, cfg, task.init(key, cfg), task.batch(key, cfg, "train"))[1]
+
+    for label, task in tasks.items():
+        if "accuracy" not in jax.eval_shape(metrics, task, jax.random.key(0)):
+            raise errors.UserError(
+                f"config.objective.measure = 'error' needs tasks with an accuracy; {label} has "
+                "none, so set config.objective.measure=loss or train another task"
+            )
 
 
 def _make_trainer(

@@ -27,6 +27,8 @@ from meta_train.run import Hook, Run, RunFailed
 from meta_train.systems.final_loss import FinalLoss
 from meta_train.systems.influence_balancing import InfluenceBalancing
 from meta_train.systems.lopt_system import LoptSystem
+from meta_train.systems.mountain_car import mountain_car
+from meta_train.systems.swimmer import swimmer
 from meta_train.systems.toy_regression import ToyRegression
 from meta_train.trainer import MetaTrainer
 from meta_train.types import (
@@ -61,6 +63,8 @@ SYSTEMS.update(
         "lopt": LoptSystem,
         "influence_balancing": InfluenceBalancing,
         "toy_regression": ToyRegression,
+        "mountain_car": mountain_car,
+        "swimmer": swimmer,
     }
 )
 

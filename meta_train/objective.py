@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 KINDS = ("mean", "final")
 SPLITS = ("train", "valid", "mixed")
+MEASURES = ("loss", "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,8 @@ class MetaObjective:
             which costs nothing; "valid", the loss on validation data after the step, of the
             parameters' average where the optimizer keeps one; or "mixed", for "mean" alone, both.
         valid_weight: share of the validation loss in "mixed".
+        measure: "loss", the task's; or "error", one minus its metric "accuracy", after the step,
+            which has no derivatives: for estimators that need none. Not for "mixed".
         clip: bound on an inner loss, as a multiple of the loss at initialisation (where that is
             not positive: its magnitude above it); None for no bound. It keeps a particle that
             grows without limit from outweighing all others; a loss that is not finite is left
@@ -40,12 +43,17 @@ class MetaObjective:
     clip: float | None = 2.0
     normalize: bool = False
     valid_weight: float = 0.5
+    measure: str = "loss"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"objective.kind = {self.kind!r}; known: {', '.join(KINDS)}.")
         if self.split not in SPLITS:
             raise ValueError(f"objective.split = {self.split!r}; known: {', '.join(SPLITS)}.")
+        if self.measure not in MEASURES:
+            raise ValueError(f"objective.measure = {self.measure!r}; known: {', '.join(MEASURES)}.")
+        if self.split == "mixed" and self.measure == "error":
+            raise ValueError('objective.measure = "error" goes with "train" and "valid" alone.')
         if self.split == "mixed" and self.kind == "final":
             raise ValueError('objective.split = "mixed" goes with objective.kind = "mean" alone.')
         if not 0 <= self.valid_weight <= 1:
@@ -61,7 +69,7 @@ class MetaObjective:
     @property
     def uses_training_loss(self) -> bool:
         """Whether the loss that the inner step computes anyway is the one asked for."""
-        return self.kind == "mean" and self.split == "train"
+        return (self.kind, self.split, self.measure) == ("mean", "train", "loss")
 
     def apply(self, loss: Float[Array, ""], first_loss: Float[Array, ""]) -> Float[Array, ""]:
         """Bound and normalise one inner loss, given the loss at initialisation."""

@@ -21,9 +21,7 @@ from meta_train.particles import Execution
 from meta_train.trainer import MetaTrainer
 from meta_train.types import GradientEstimator, Theta, UnrolledSystem
 
-COLUMNS = ("experiment", "method", "seed", "meta_step", "inner_steps", "loss")
-_POINTS = 50
-"""Of every curve."""
+COLUMNS = ("experiment", "method", "seed", "meta_step", "inner_steps", "value")
 
 
 class Method(NamedTuple):
@@ -47,23 +45,23 @@ class Method(NamedTuple):
 
 
 class Expectation(abc.ABC):
-    """What the losses of all methods are held against."""
+    """What the values of all methods are held against."""
 
     @abc.abstractmethod
-    def finding(self, losses: curves.Curves) -> Finding:
+    def finding(self, values: curves.Curves) -> Finding:
         """Whether it holds, in words too."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Expected(Expectation):
-    """Where the losses of a method are at the end, with every seed."""
+    """Where the values of a method are at the end, with every seed."""
 
     method: str
     low: float
     high: float
 
-    def finding(self, losses: curves.Curves) -> Finding:
-        ends = losses[self.method][:, -1]
+    def finding(self, values: curves.Curves) -> Finding:
+        ends = values[self.method][:, -1]
         worst = np.where(np.isfinite(ends), ends, np.inf)
         holds = bool(((worst >= self.low) & (worst <= self.high)).all())
         words = (
@@ -74,18 +72,34 @@ class Expected(Expectation):
 
 
 @dataclasses.dataclass(frozen=True)
+class Below(Expectation):
+    """With every seed, a method ends below where another one ends with any."""
+
+    method: str
+    other: str
+
+    def finding(self, values: curves.Curves) -> Finding:
+        worst = float(np.max(values[self.method][:, -1]))
+        best = float(np.min(np.nan_to_num(values[self.other][:, -1], nan=np.inf)))
+        holds = worst < best
+        words = f"{self.method}: at most {worst:.4g}, expected below {best:.4g} of {self.other}"
+        return Finding(self.method, holds, f"{words}: {'holds' if holds else 'DOES NOT HOLD'}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Comparison(Plan):
     """Meta-trainings by several methods, which take the same inner steps in every meta-step.
 
     Attributes:
         system: what is unrolled.
-        judge: loss of a theta, without perturbation.
+        judge: value of a theta, such as its loss, without perturbation.
         measure: what ``judge`` returns, for the figure.
         methods: by name.
         meta_steps: updates of theta.
         num_seeds: runs of each method.
         expected: at the end.
         execution: how particles are worked on.
+        num_points: of every curve.
         surface: over which the paths of theta are drawn, where theta has two numbers.
     """
 
@@ -97,12 +111,13 @@ class Comparison(Plan):
     num_seeds: int
     expected: Sequence[Expectation]
     execution: Execution
+    num_points: int = 50
     surface: Surface | None = None
 
     @property
     def measured_at(self) -> np.ndarray:
-        """Meta-steps after which losses are measured."""
-        every = max(1, self.meta_steps // _POINTS)
+        """Meta-steps after which theta is judged."""
+        every = max(1, self.meta_steps // self.num_points)
         return np.arange(every, self.meta_steps + 1, every)
 
     def parts(self) -> Sequence[Part]:
@@ -116,13 +131,13 @@ class Comparison(Plan):
     def outcome(self, name: str, values: Sequence[Any]) -> Outcome:
         runs = values[: self.num_seeds * len(self.methods)]
         labels, at = list(self.methods), self.measured_at
-        losses = {
-            label: curves.numbers([run["losses"] for run in runs[i :: len(labels)]])
+        found = {
+            label: curves.numbers([run["values"] for run in runs[i :: len(labels)]])
             for i, label in enumerate(labels)
         }
-        tables = {"results": Table(COLUMNS, self._rows(name, losses))}
+        tables = {"results": Table(COLUMNS, self._rows(name, found))}
         solid = [x for x in labels if self.methods[x].estimator.unbiased]
-        panels = [curves.draw(name, losses, at, self.measure, solid)]
+        panels = [curves.draw(name, found, at, self.measure, solid)]
         if self.surface is not None:
             paths = {
                 label: [curves.numbers(run["thetas"]) for run in runs[i :: len(labels)]]
@@ -132,7 +147,7 @@ class Comparison(Plan):
             tables["surface"] = self.surface.table(grid)
             tables["paths"] = self.surface.path_table(paths, [0, *at.tolist()])
             panels.append(self.surface.draw(name, grid, paths, self.measure, solid))
-        return Outcome(tables, panels, [x.finding(losses) for x in self.expected])
+        return Outcome(tables, panels, [x.finding(found) for x in self.expected])
 
     def _part(self, label: str, method: Method, seed: int) -> Part:
         key = {
@@ -144,7 +159,7 @@ class Comparison(Plan):
         }
 
         def brief(run: Any) -> str:
-            return f"{float(curves.numbers(run['losses'])[-1]):.4g}"
+            return f"{float(curves.numbers(run['values'])[-1]):.4g}"
 
         return Part(f"{label}, seed {seed}", key, lambda: self._run(method, seed), brief)
 
@@ -178,20 +193,20 @@ class Comparison(Plan):
         )
         judge = jax.jit(lambda theta: self.judge(self.system, theta))
         state = trainer.init(jax.random.key(seed))
-        losses, thetas = [], [_flat(state.theta)]
+        values, thetas = [], [_flat(state.theta)]
         for _ in self.measured_at:
             state, _ = trainer.step(state)
-            losses.append(float(judge(state.theta)))
+            values.append(float(judge(state.theta)))
             thetas.append(_flat(state.theta))
-        found = {"losses": curves.plain(losses)}
+        found = {"values": curves.plain(values)}
         return found if self.surface is None else {**found, "thetas": curves.plain(thetas)}
 
-    def _rows(self, name: str, losses: curves.Curves) -> list[tuple[Any, ...]]:
+    def _rows(self, name: str, values: curves.Curves) -> list[tuple[Any, ...]]:
         return [
-            (name, label, seed, step, step * self.methods[label].inner_steps, f"{loss:.6g}")
-            for label, runs in losses.items()
+            (name, label, seed, step, step * self.methods[label].inner_steps, f"{value:.6g}")
+            for label, runs in values.items()
             for seed, run in enumerate(runs)
-            for step, loss in zip(self.measured_at, run, strict=True)
+            for step, value in zip(self.measured_at, run, strict=True)
         ]
 
 

@@ -1,4 +1,4 @@
-"""Curves of losses over meta-steps: as plain numbers, and drawn."""
+"""Curves of values over meta-steps: as plain numbers, and drawn."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -23,10 +23,10 @@ from meta_train.figures.styles import (
 _COLORS = (BLUE, BLACK, GREEN, PURPLE, VERMILLION, ORANGE, SKY, BROWN, GREY)
 _DASHES = ((6, 2), (2, 1.5), (7, 2, 1.5, 2), (10, 2.5))
 _HIGHEST = 1e6
-"""Losses above are not drawn."""
+"""Values above are not drawn."""
 
 Curves = dict[str, np.ndarray]
-"""Losses by method [seeds, points]."""
+"""Values, such as losses, by method [seeds, points]."""
 
 
 def plain(numbers: Any) -> Any:
@@ -55,27 +55,29 @@ def lines(methods: Sequence[str], solid: Collection[str], width: float = 2.0) ->
 
 
 def draw(
-    name: str, losses: Curves, meta_steps: np.ndarray, measure: str, solid: Collection[str]
+    name: str, values: Curves, meta_steps: np.ndarray, measure: str, solid: Collection[str]
 ) -> Panel:
-    """Medians over seeds, with bands from the lowest to the highest; on a logarithmic axis.
+    """Medians over seeds, with bands from the lowest to the highest.
+
+    The axis is logarithmic where all values are above 0 and span a decade; then those that are not
+    finite or too high are drawn at its upper end.
 
     Args:
         name: of the figure.
-        losses: by method.
+        values: by method.
         meta_steps: at which they are.
-        measure: what a loss is.
+        measure: what a value is.
         solid: methods whose lines are drawn solid.
     """
     figure, axes = panels.new(name.replace("_", " "), "meta-steps", measure, 6.0, 4.0)
-    shown = {
-        label: np.where(np.isfinite(rows), np.minimum(rows, _HIGHEST), _HIGHEST)
-        for label, rows in losses.items()
-    }
-    bands = {
-        label: Band(meta_steps, np.median(rows, axis=0), rows.min(axis=0), rows.max(axis=0))
-        for label, rows in shown.items()
-    }
-    panels.bands(axes, bands, lines(list(losses), solid))
-    ends = [float(x) for rows in shown.values() for x in (rows.min(), rows.max()) if x > 0]
-    panels.set_log(axes, min(ends) / 1.5, max(ends) * 1.5)
-    return Panel(figure, name, f"{measure} over meta-steps: {', '.join(losses)}")
+    finite = np.concatenate([rows[np.isfinite(rows)] for rows in values.values()])
+    low, high = (finite.min(), min(finite.max(), _HIGHEST)) if finite.size else (0.0, 0.0)
+    logarithmic = low > 0 and high > 10 * low
+    bands = {}
+    for label, rows in values.items():
+        rows = np.where(np.isfinite(rows), np.minimum(rows, high), high if logarithmic else np.nan)
+        bands[label] = Band(meta_steps, np.median(rows, axis=0), rows.min(axis=0), rows.max(axis=0))
+    panels.bands(axes, bands, lines(list(values), solid))
+    if logarithmic:
+        panels.set_log(axes, low / 1.5, high * 1.5)
+    return Panel(figure, name, f"{measure} over meta-steps: {', '.join(values)}")

@@ -98,9 +98,11 @@ class LoptSystem(UnrolledSystem):
         return (1.0 - weight) * loss / self.unit + weight * judged / self.valid_unit
 
     def _judge(self, key: jax.Array, cfg: Any, params: Any) -> Float[Array, ""]:
-        """Loss of ``params`` on a batch of the objective's split."""
+        """Loss, or error, of ``params`` on a batch of the objective's split."""
         key_batch, key_loss = jax.random.split(key)
         split = "train" if self.objective.split == "train" else "valid"
         batch = self.task.batch(key_batch, cfg, split)
-        loss, _ = self.task.loss(key_loss, cfg, params, batch)
+        loss, metrics = self.task.loss(key_loss, cfg, params, batch)
+        if self.objective.measure == "error":
+            loss = 1.0 - metrics["accuracy"]
         return loss.astype(jnp.float32)

@@ -38,6 +38,8 @@ BASE = ("meta-train", "--config=base", "--config.tasks=quadratic")
         (["--config.objective.kind=men"], "men"),
         (["--config.objective.split=test"], "test"),
         (["--config.objective.clip=0.5"], "0.5"),
+        (["--config.objective.measure=accuracy"], "objective.measure = 'accuracy'; known: loss"),
+        (["--config.objective.measure=error"], "quadratic has none"),
         (["--config.meta_steps=0"], "config.meta_steps = 0 must be at least 1"),
         (["--config.meta_validation.num_seeds=0"], "config.meta_validation.num_seeds = 0"),
         (["--config.comparison.num_seeds=1"], "at least 2, or 0"),

@@ -69,6 +69,22 @@ def test_validation_loss_is_that_after_the_step():
     np.testing.assert_allclose(losses[0], system._judge(key_judge, (), params), rtol=1e-5)
 
 
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_error_is_one_minus_the_accuracy_after_the_step(split):
+    task = tasks.make("digits_mlp", hidden=(4,), batch_size=8)
+    system = LoptSystem(OPTIMIZER, task, MetaObjective(split=split, measure="error", clip=None))
+    _, states, losses = jax.jit(lambda: episode(system, 3))()
+    keys = jax.random.split(KEY, 3)
+    for t in range(3):
+        key_batch, key_loss = jax.random.split(jax.random.split(keys[t], 3)[2])
+        params = jax.tree.map(lambda leaf, t=t: leaf[t], states.params)
+        batch = task.batch(key_batch, (), split)
+        _, metrics = task.loss(key_loss, (), params, batch)
+        np.testing.assert_allclose(losses[t], 1 - metrics["accuracy"], atol=1e-6)
+    with pytest.raises(ValueError, match="measure"):
+        MetaObjective(split="mixed", measure="error")
+
+
 def test_mixed_loss_is_of_both_splits_and_in_units():
     losses = {}
     for split in ("train", "valid", "mixed"):

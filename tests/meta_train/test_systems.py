@@ -1,0 +1,111 @@
+"""What every unrolled system must be, and what those of control compute."""
+
+import importlib.util
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from meta_train import PES, SYSTEMS, Execution, MetaTrainer, systems
+from meta_train.estimators.truncated_es import TruncatedES
+from meta_train.unroll import empty_state
+
+KEY = jax.random.key(0)
+HORIZON = jnp.int32(4)
+
+
+def make(name):
+    if name == "swimmer" and importlib.util.find_spec("mujoco") is None:
+        pytest.skip("mujoco-mjx is not installed; it comes with the extra control")
+    return SYSTEMS[name]()
+
+
+SLOW = {"swimmer": pytest.mark.slow}  # a minute to compile
+NAMES = [pytest.param(x, marks=SLOW.get(x, ())) for x in SYSTEMS if x != "lopt"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_system_keeps_its_structure_and_its_losses_are_finite(name):
+    system = make(name)
+    theta = system.init_theta(KEY)
+    assert {leaf.dtype for leaf in jax.tree.leaves(theta)} == {jnp.dtype("float32")}
+    first = jax.jit(system.init)(KEY, theta, HORIZON)
+    state = first
+    step = jax.jit(type(system).step)
+    for t in range(3):
+        state, loss = step(system, jax.random.fold_in(KEY, t), theta, state)
+        assert loss.shape == ()
+        assert loss.dtype == jnp.float32
+        assert np.isfinite(loss)
+    same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), first, state)
+    assert all(jax.tree.leaves(same))
+    assert jax.tree.structure(empty_state(system, theta)) == jax.tree.structure(first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimators_take_the_system(name):
+    """Theta moves, and by PES otherwise than by what forgets."""
+    found = []
+    for estimator in (PES, TruncatedES):
+        trainer = MetaTrainer(
+            [make(name)],
+            estimator(4, 2, num_pairs=2, std=0.1, staggered=False),
+            optax.sgd(0.1),
+            steps_per_dispatch=3,
+            execution=Execution("parallel"),
+        )
+        state, records = trainer.step(trainer.init(KEY))
+        assert not np.any(records["diverged"])
+        found.append(jax.tree.leaves(jax.device_get(state.theta)))
+    start = jax.tree.leaves(make(name).init_theta(KEY))
+    assert any(np.any(x != y) for x, y in zip(found[0], start, strict=True))
+    assert any(np.any(x != y) for x, y in zip(*found, strict=True))
+
+
+def test_the_car_needs_a_run_up():
+    system = SYSTEMS["mountain_car"]()
+
+    def drive(weights, num_steps=300):
+        theta = {"weights": jnp.asarray([weights], jnp.float32)}
+        state = jnp.asarray([-0.5, 0.0])
+
+        def step(state, _):
+            return system.step(KEY, theta, state)
+
+        state, losses = jax.lax.scan(step, state, length=num_steps)
+        return float(state[0]), float(losses[-1])
+
+    assert drive((0.0, 0.0))[0] == pytest.approx(-math.pi / 6, abs=0.1)
+    assert drive((100.0, 0.0))[0] < 0.5, "always to the side where it is"
+    place, loss = drive((0.0, 5.0))
+    assert place == pytest.approx(0.6)
+    assert loss == pytest.approx(-math.sin(1.8), rel=1e-4)
+
+
+def test_swimmer_without_its_packages_is_a_clear_error(monkeypatch):
+    monkeypatch.setattr(systems.swimmer.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'lopt\[control\]'"):
+        SYSTEMS["swimmer"]()
+
+
+@pytest.mark.slow
+def test_swimmer_moves_as_in_mujoco_itself():
+    mujoco = pytest.importorskip("mujoco", reason="comes with the extra control")
+    system = make("swimmer")
+    theta = {"weights": jnp.zeros((2, 8)).at[:, 0].set(1.0)}
+    step = jax.jit(lambda state: system.step(KEY, theta, state))
+    model = mujoco.MjModel.from_xml_path(str(systems.swimmer.model_file()))
+    data = mujoco.MjData(model)
+    data.qpos[2] = 0.3
+    state = (jnp.asarray(data.qpos, jnp.float32), jnp.zeros(5))
+    for _ in range(20):
+        before = data.qpos[0]
+        data.ctrl[:] = min(1.0, max(-1.0, data.qpos[2]))
+        cost = 1e-4 * float(np.sum(np.square(data.ctrl)))
+        mujoco.mj_step(model, data, 4)
+        state, loss = step(state)
+        assert -float(loss) == pytest.approx((data.qpos[0] - before) / 0.04 - cost, abs=1e-2)
+    np.testing.assert_allclose(state[0], data.qpos, atol=1e-2)
