@@ -4,12 +4,19 @@ Expected values are those of the paper and of its successors where these give an
 same problem by other code; each file and docs/reproduction.md say which.
 """
 
-from meta_train.experiments import control, influence_balancing, mnist_schedule, toy_regression
+from meta_train.experiments import (
+    control,
+    influence_balancing,
+    learned_optimizer,
+    mnist_schedule,
+    toy_regression,
+)
 from meta_train.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     "control": control.EXPERIMENT,
     "influence_balancing": influence_balancing.EXPERIMENT,
+    "learned_optimizer": learned_optimizer.EXPERIMENT,
     "mnist_schedule": mnist_schedule.EXPERIMENT,
     "mnist_schedule_error": mnist_schedule.EXPERIMENT_ERROR,
     "toy_regression": toy_regression.EXPERIMENT,

@@ -31,10 +31,15 @@ class Method(NamedTuple):
     optimizer: str
     """In Optax."""
     learning_rate: float
+    clip_norm: float | None = None
+    """Largest global norm of a meta-gradient; None: no limit."""
 
     def make_optimizer(self) -> optax.GradientTransformation:
         """The meta-optimizer."""
-        return getattr(optax, self.optimizer)(self.learning_rate)
+        optimizer = getattr(optax, self.optimizer)(self.learning_rate)
+        if self.clip_norm is None:
+            return optimizer
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
 
     @property
     def inner_steps(self) -> int:
@@ -153,7 +158,7 @@ class Comparison(Plan):
         key = {
             **self._identity,
             "estimator": repr(method.estimator),
-            "meta_optimizer": [method.optimizer, method.learning_rate],
+            "meta_optimizer": method[1:],
             "meta_steps": self.meta_steps,
             "seed": seed,
         }

@@ -86,6 +86,7 @@ def test_the_surface_has_its_points_and_paths(small, tmp_path):
 
 
 def test_what_is_finished_is_not_run_again(small, tmp_path, monkeypatch):
+    small(surface=None)
     reproduce(tmp_path)
     before = (tmp_path / "results.csv").read_bytes()
     lost, *_ = sorted((tmp_path / "parts").iterdir())
