@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("launch.report.command", "write an HTML page about a run or an evaluation"),
     "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),
     "export": ("launch.export", "write the optimizer of a run as a bundle to share"),
+    "push": ("launch.push", "upload a bundle to the Hugging Face Hub"),
+    "pull": ("launch.pull", "download a bundle from the Hugging Face Hub"),
     "list": ("launch.list_names", "show the optimizers, tasks, estimators, baselines and configs"),
     "data": ("launch.data", "show or prepare the data sets that tasks read"),
     "launch": ("launch.launchers", "meta-train with several processes or on a cluster"),
@@ -49,6 +51,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "data": ("array_record", "importlib_resources", "tensorflow_datasets"),
     "report": ("jinja2", "markupsafe"),
     "control": ("gymnasium", "mujoco"),
+    "hub": ("huggingface_hub",),
 }
 """Extra of pyproject.toml -> what it brings that the package alone does not, as imported."""
 

@@ -107,7 +107,8 @@ def load(
     Args:
         path: folder written by ``save``, or the name of a bundle that comes with lopt, such as
             "general" (``lopt list bundles``). A bundle in a folder of that name in the current
-            directory comes first; "./general" and a ``Path`` always mean a folder.
+            directory comes first; "./general" and a ``Path`` always mean a folder. Or an address
+            on the Hugging Face Hub, "hf://user/name" or "hf://user/name@revision" (``lopt.hub``).
         num_steps: horizon T of the training to come, in inner steps; by default the horizon in the
             bundle.
         learning_rate_multiplier: see ``lopt.with_options``, like the two below.

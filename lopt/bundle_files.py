@@ -42,7 +42,7 @@ def read_file(folder: Path, name: str, max_bytes: int) -> bytes:
     """
     path = folder / name
     try:
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        if not _stays(path, folder):
             raise ValueError(f"{path} is a link that leaves the folder; put the file itself there.")
         if not path.is_file():  # a pipe is not even opened: that would wait for a writer
             raise ValueError(f"{folder} is not a bundle: {name} is missing or no regular file.")
@@ -143,6 +143,14 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 def in_brief(text: object) -> str:
     """What may hold text of a stranger, in one line of at most 300 characters."""
     return " ".join(str(text).split())[:300]
+
+
+def _stays(path: Path, folder: Path) -> bool:
+    """Whether a file lies in the folder, following links."""
+    file, root = (Path(os.path.realpath(x)) for x in (path, folder))
+    # The cache of huggingface_hub: snapshots/COMMIT is a folder of links to files in blobs.
+    is_cached = root.parent.name == "snapshots" and file.parent == root.parents[1] / "blobs"
+    return is_cached or file.is_relative_to(root)
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

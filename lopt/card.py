@@ -82,13 +82,20 @@ def render(optimizer: Mapping[str, Any], num_meta_parameters: int, card: Mapping
         "Limits": "\n".join(f"- {limit}" for limit in limits(card)),
     }
     parts = [
-        f"---\nlicense: {str(card.get('license')).lower()}\nlibrary_name: lopt\n"
+        f"---\n{_hub_license(str(card.get('license')))}\nlibrary_name: lopt\n"
         "tags:\n- learned-optimizer\n- jax\n- optax\n---",
         f"# {card.get('title') or f'Learned optimizer {name}'}",
         str(card.get("description") or "A learned optimizer, meta-trained and exported by lopt."),
         *(f"## {heading}\n\n{body}" for heading, body in sections.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _hub_license(license_: str) -> str:
+    """As hubs read it: one licence by its identifier in lower case, all else by a name."""
+    name = license_.lower()
+    is_known = " " not in name and not name.startswith("licenseref-")
+    return f"license: {name}" if is_known else f"license: other\nlicense_name: {name}"
 
 
 def _plain(entry: Any, where: str) -> Any:

@@ -1,8 +1,9 @@
-"""Bundles that come with the package, which have names: folders of ``lopt/bundles``."""
+"""Where a bundle is: a folder, one of ``lopt/bundles`` by its name, or an address on a hub."""
 
 import os
 from pathlib import Path
 
+from lopt import hub
 from lopt.bundle_files import CONFIG
 
 FOLDER = Path(__file__).with_name("bundles")
@@ -17,13 +18,16 @@ def find(path: str | os.PathLike[str]) -> Path:
     """The folder of what may be a name.
 
     Args:
-        path: a folder; or, as a plain ``str``, a shipped name. A bundle or work folder of that
-            name in the current directory comes first, so that a release that ships another name
-            changes no program; "./NAME" and a ``Path`` are never taken for a name.
+        path: a folder; or, as a plain ``str``, a shipped name or an address, see ``lopt.hub``. A
+            bundle or work folder of that name in the current directory comes first, so that a
+            release that ships another name changes no program; "./NAME" and a ``Path`` are never
+            taken for a name.
 
     Raises:
-        ValueError: a ``str`` that is neither.
+        ValueError: a ``str`` that is neither, or what ``lopt.hub.fetch`` refuses.
     """
+    if isinstance(path, str) and path.startswith(hub.PREFIX):
+        return hub.fetch(path)
     if isinstance(path, str) and not os.path.isfile(os.path.join(path, CONFIG)):
         if path in names():
             return FOLDER / path

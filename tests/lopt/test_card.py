@@ -53,6 +53,14 @@ def test_limits_follow_from_the_card():
     assert "not recorded whether it is better" in "\n".join(limits({"evaluation": rows[1:3]}))
 
 
+@pytest.mark.parametrize("license_", ["LicenseRef-proprietary", "MIT OR Apache-2.0"])
+def test_licence_that_hubs_do_not_list(license_):
+    rule = {"name": "mlp", "fields": {}, "feature_version": 1}
+    text = render(rule, 1, {"license": license_})
+    assert text.startswith(f"---\nlicense: other\nlicense_name: {license_.lower()}\nlibrary_name")
+    assert f"## License\n\n{license_}\n" in text
+
+
 @pytest.mark.parametrize("license_", ["", "Apache 2.0\n", "no,license", 3])
 def test_licence_that_is_none(tmp_path, license_):
     with pytest.raises(ValueError, match="SPDX"):
