@@ -9,37 +9,42 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
 from launch import errors, workdir
+from launch.options import flag
 
 HEARTBEAT_SECONDS = 15
 """A process that has not been heard of for so long is taken for dead, and ends all others."""
 
-_EXPLICIT = ("coordinator_address", "num_processes", "process_id")
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """The flags by which a process joins others."""
+
+    distributed: bool = flag(
+        "",
+        "share the particles with the other processes of a cluster (Slurm, Cloud TPU, Kubernetes, "
+        "Open MPI), which `lopt launch` starts; or name them:",
+    )
+    coordinator_address: str | None = flag("HOST:PORT", "where process 0 can be reached")
+    num_processes: int | None = flag("N", "how many processes there are")
+    process_id: int | None = flag("I", "which of them this is, from 0 on", least=0)
 
 
-def define(values: flags.FlagValues) -> None:
-    """Define the flags by which a process joins others."""
-    flags.DEFINE_bool("distributed", False, "Find the other processes.", flag_values=values)
-    flags.DEFINE_string("coordinator_address", None, "HOST:PORT.", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "How many.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("process_id", None, "Which one.", lower_bound=0, flag_values=values)
-
-
-def check(values: flags.FlagValues) -> dict[str, Any] | None:
+def check(asked: Process) -> dict[str, Any] | None:
     """The arguments of ``jax.distributed.initialize``; None for a single process.
 
     Raises:
         UserError: flags that do not go together.
     """
-    given: dict[str, Any] = {name: values[name].value for name in _EXPLICIT}
+    names = ("coordinator_address", "num_processes", "process_id")
+    given: dict[str, Any] = {name: getattr(asked, name) for name in names}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):
-        return {} if values["distributed"].value else None
+        return {} if asked.distributed else None
     if missing:
         raise errors.UserError(
             f"--{missing[0]} is missing; --coordinator_address, --num_processes and --process_id "

@@ -15,7 +15,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -58,7 +58,6 @@ def read(
     arguments: Sequence[str],
     positional: Sequence[str] = (),
     example: str = "",
-    values: flags.FlagValues | None = None,
     **others: Any,
 ) -> tuple[Arguments, list[str]]:
     """Parse a command line.
@@ -68,30 +67,30 @@ def read(
         arguments: the words after the subcommand.
         positional: names of the words that may stand without a flag, in order.
         example: a command line with all of them, where none may be missing.
-        values: holds more flags, such as overrides of a config.
         others: fields of ``kind`` that are no flags.
 
     Returns:
         The flags' values, and the words without a flag, at most as many as ``positional``.
 
     Raises:
-        UserError: as for ``parse``, or a flag or word is missing.
+        UserError: as for ``parse``, or a flag or word is missing, or a number too small.
     """
-    values = flags.FlagValues() if values is None else values
+    values = flags.FlagValues()
     annotations, declared = typing.get_type_hints(kind), _declared(kind)
     for field in declared:
         wanted = _type(annotations[field.name])
         default = None if field.default is dataclasses.MISSING else field.default
-        bounds = {"lower_bound": field.metadata["least"]} if wanted is int else {}
-        _DEFINE[wanted](field.name, default, field.metadata["text"], flag_values=values, **bounds)
+        _DEFINE[wanted](field.name, default, field.metadata["text"], flag_values=values)
     words = parse(arguments, values, positional)
     if example and len(words) < len(positional):
         raise errors.UserError(f"{positional[len(words)]} is missing; for instance `{example}`")
     given: dict[str, Any] = {}
     for field in declared:
-        value = values[field.name].value
+        value, least = values[field.name].value, field.metadata["least"]
         if value is None and field.metadata["example"]:
             raise missing(field.name, field.metadata["example"])
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise errors.UserError(f"--{field.name}={value} must be at least {least}")
         given[field.name] = tuple(value) if isinstance(value, list) else value
     return kind(**given, **others), words
 
@@ -115,10 +114,8 @@ def parse(
     try:
         words = values(["lopt", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
-        known = [name for name in values if "." not in name]
-        raise errors.UserError(
-            f"unknown flag --{error.flagname}{errors.nearest(error.flagname, known)}"
-        ) from error
+        hint = errors.nearest(error.flagname, values)
+        raise errors.UserError(f"unknown flag --{error.flagname}{hint}") from error
     except flags.Error as error:
         raise errors.UserError(_in_words(str(error))) from error
     if len(words) > len(positional):
@@ -132,9 +129,15 @@ def missing(name: str, example: str) -> errors.UserError:
     return errors.UserError(f"--{name} is missing; for instance --{name}={example}")
 
 
-def help_of(kind: type) -> str:
-    """The flags that ``kind`` declares, each with its text; inherited ones stand last."""
-    flag_texts = [(_written(field), field.metadata["text"]) for field in _declared(kind)]
+def help_of(kind: type, others: Mapping[str, str] | None = None) -> str:
+    """What a command line may hold, each with its text.
+
+    Args:
+        kind: declares the flags; inherited ones stand last.
+        others: what may stand before them, such as words without a flag.
+    """
+    flag_texts = [*(others or {}).items()]
+    flag_texts += [(_written(field), field.metadata["text"]) for field in _declared(kind)]
     width = max(len(written) for written, _ in flag_texts if len(written) <= _WIDEST)
     wrapper = textwrap.TextWrapper(_WIDTH, subsequent_indent=" " * (width + 4))
     wrapper.break_on_hyphens = False

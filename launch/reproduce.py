@@ -2,40 +2,51 @@
 
 import time
 from collections.abc import Sequence
-
-from absl import flags
+from dataclasses import dataclass
 
 from launch import cache, errors, options, signals, workdir
+from launch.options import flag
 
 PRESETS = ("quick", "full")
-HELP = """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What is asked besides the name."""
+
+    preset: str = flag(
+        "quick|full",
+        "within minutes on two cores, or with the paper's numbers of meta-steps and more seeds",
+        default=PRESETS[0],
+    )
+    workdir: str | None = flag(
+        "DIR",
+        "where it goes, runs/reproduce/NAME-PRESET by default: results.csv (tidy: one row per "
+        "measured point), figures as PNG and PDF, summary.json with the verdict, and parts/ (what "
+        "is finished; from there the same command goes on after a stop)",
+    )
+
+
+_EXAMPLE = "lopt reproduce influence_balancing"
+HELP = f"""
 usage: lopt reproduce NAME [--preset=quick|full] [--workdir=DIR]
 
 Runs an experiment of the PES paper (`lopt list experiments`): all methods that it compares, on the
 same budget of inner steps and from the same seeds.
 
-  --preset=quick   the default; within minutes on two cores
-  --preset=full    with the paper's numbers of meta-steps, and more seeds
-  --workdir=DIR    where it goes, runs/reproduce/NAME-PRESET by default: results.csv (tidy: one row
-                   per measured point), figures as PNG and PDF, summary.json with the verdict, and
-                   parts/ (what is finished; from there the same command goes on after a stop)
+{options.help_of(Arguments)}
 
 docs/reproduction.md holds each figure, what is expected, and why.
 
-example: lopt reproduce influence_balancing
+example: {_EXAMPLE}
 """
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run an experiment; returns the exit status."""
     started = time.monotonic()
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "Where it goes.", flag_values=values)
-    flags.DEFINE_string("preset", PRESETS[0], "How much.", flag_values=values)
-    words = options.parse(arguments, values, positional=("NAME",))
-    if not words:
-        raise errors.UserError("NAME is missing; for instance `lopt reproduce influence_balancing`")
-    preset = values["preset"].value
+    asked, (name,) = options.read(Arguments, arguments, ("NAME",), _EXAMPLE)
+    preset = asked.preset
     if preset not in PRESETS:
         raise errors.unknown("--preset", preset, PRESETS)
 
@@ -44,14 +55,13 @@ def run(arguments: Sequence[str]) -> int:
     from meta_train.experiments import EXPERIMENTS
     from meta_train.experiments.run import reproduce
 
-    (name,) = words
     if name not in EXPERIMENTS:
         raise errors.unknown("experiment", name, EXPERIMENTS)
     try:
         plan = EXPERIMENTS[name].presets[preset]()
     except tasks.MissingData as error:
         raise errors.UserError(str(error)) from error
-    folder = workdir.prepare(values["workdir"].value or f"runs/reproduce/{name}-{preset}")
+    folder = workdir.prepare(asked.workdir or f"runs/reproduce/{name}-{preset}")
     cache.enable()
     progress = EvaluationProgress(len(plan.parts()))
     with signals.listen(), workdir.lock(folder), errors.writing(), progress:

@@ -30,8 +30,10 @@ def prepare(path: str | Path) -> Path:
     """Make the work folder and check that a run can be written into it.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it has no name, or cannot be written.
     """
+    if not str(path):
+        raise errors.UserError("--workdir is missing; for instance --workdir=runs/digits")
     if "://" in str(path):
         raise errors.UserError(
             f"--workdir={path} is no folder of a file system; mount the storage and give its path"

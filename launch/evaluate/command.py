@@ -1,28 +1,43 @@
 """``lopt evaluate``: the command line of an evaluation."""
 
 from collections.abc import Sequence
-
-from absl import flags
+from dataclasses import dataclass
 
 from configs.held_out import EvaluationConfig
 from launch import errors, options, overrides, workdir
+from launch.options import flag
 
-HELP = """
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What is asked besides the config."""
+
+    workdir: str = flag(
+        "DIR",
+        "where the evaluation goes: config.json, results.csv (tidy: one row per recorded point), "
+        "summary.json (measures), parts/ (finished results, from which the same command goes on "
+        "where it was stopped)",
+        example="runs/digits/held_out",
+    )
+
+
+_WORDS = {
+    "BUNDLE": "a folder that lopt.save or a run has written, a run's work folder, or the name of "
+    "one that comes with lopt (`lopt list bundles`); several are judged side by side, none judges "
+    "the baselines alone",
+    "--config=CONFIG": "held_out or held_out_large, the packaged suites; a .py file with "
+    "get_config(), which may hold only what it changes; or a config.json that an evaluation has "
+    "written",
+    "--config.FIELD=VALUE": "change one field: --config.num_seeds=10 "
+    "--config.tasks=digits_conv,wine_mlp --config.baselines=adam,adabelief (configs/held_out.py "
+    "describes them all)",
+}
+HELP = f"""
 usage: lopt evaluate [BUNDLE ...] --config=held_out --workdir=DIR [--config.FIELD=VALUE ...]
 
 Trains every task of a suite with learned optimizers and with tuned baselines, from several seeds.
 
-  BUNDLE                 a folder that lopt.save or a run has written, a run's work folder, or the
-                         name of one that comes with lopt (`lopt list bundles`); several are judged
-                         side by side, none judges the baselines alone
-  --config=CONFIG        held_out or held_out_large, the packaged suites; a .py file with
-                         get_config(), which may hold only what it changes; or a config.json that
-                         an evaluation has written
-  --config.FIELD=VALUE   change one field: --config.num_seeds=10 --config.tasks=digits_conv,wine_mlp
-                         --config.baselines=adam,adabelief (configs/held_out.py describes them all)
-  --workdir=DIR          where the evaluation goes: config.json, results.csv (tidy: one row per
-                         recorded point), summary.json (measures), parts/ (finished results, from
-                         which the same command goes on where it was stopped)
+{options.help_of(Arguments, _WORDS)}
 
 Tuned hyperparameters and curves of baselines are kept in the user's cache folder and not computed
 again; hyperparameters for the packaged suites come with the package. From cold:
@@ -38,13 +53,9 @@ example: lopt evaluate general runs/digits --config=held_out --workdir=runs/held
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate; returns the exit status."""
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "Where the evaluation goes.", flag_values=values)
     config, rest = overrides.resolve(arguments, EvaluationConfig, "held_out")
-    bundles = options.parse(rest, values, positional=("BUNDLE",) * len(rest))
-    if not values["workdir"].value:
-        raise errors.UserError("--workdir is missing; for instance --workdir=runs/digits/held_out")
-    folder = workdir.prepare(values["workdir"].value)
+    asked, bundles = options.read(Arguments, rest, positional=("BUNDLE",) * len(rest))
+    folder = workdir.prepare(asked.workdir)
 
     from launch.evaluate import run as run_module  # imports JAX: all that is cheap is checked
 
