@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
 from launch import errors, options
 
 HELP = """
@@ -21,7 +19,7 @@ all kinds. Bundles are meta-trained optimizers that come with lopt, for `lopt.lo
 
 def run(arguments: Sequence[str]) -> int:
     """Print the asked kinds of names; returns the exit status."""
-    words = options.parse(arguments, flags.FlagValues(), positional=("kind",))
+    _, words = options.read(options.NoFlags, arguments, ("kind",))
     if words and words[0] not in KINDS:
         raise errors.unknown("kind of name", words[0], KINDS)
     for kind in words or KINDS:

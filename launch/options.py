@@ -36,6 +36,11 @@ _WIDEST = 26
 """Characters of a flag with its value, beyond which its text begins further to the right."""
 
 
+@dataclasses.dataclass(frozen=True)
+class NoFlags:
+    """The flags of a command that has none."""
+
+
 def flag(value: str, text: str, *, default: Any = None, example: str = "", least: int = 1) -> Any:
     """Declare a flag; the field's annotation is its type: str, int, float, bool or tuple, or None.
 
@@ -73,7 +78,8 @@ def read(
         The flags' values, and the words without a flag, at most as many as ``positional``.
 
     Raises:
-        UserError: as for ``parse``, or a flag or word is missing, or a number too small.
+        UserError: an unknown or missing flag, a value of a wrong type or too small, or a word too
+            many or too few.
     """
     values = flags.FlagValues()
     annotations, declared = typing.get_type_hints(kind), _declared(kind)
@@ -81,7 +87,7 @@ def read(
         wanted = _type(annotations[field.name])
         default = None if field.default is dataclasses.MISSING else field.default
         _DEFINE[wanted](field.name, default, field.metadata["text"], flag_values=values)
-    words = parse(arguments, values, positional)
+    words = _parse(arguments, values, positional)
     if example and len(words) < len(positional):
         raise errors.UserError(f"{positional[len(words)]} is missing; for instance `{example}`")
     given: dict[str, Any] = {}
@@ -93,35 +99,6 @@ def read(
             raise errors.UserError(f"--{field.name}={value} must be at least {least}")
         given[field.name] = tuple(value) if isinstance(value, list) else value
     return kind(**given, **others), words
-
-
-def parse(
-    arguments: Sequence[str], values: flags.FlagValues, positional: Sequence[str] = ()
-) -> list[str]:
-    """Parse ``arguments`` into ``values``.
-
-    Args:
-        arguments: the words after the subcommand.
-        values: holds the flags that were defined for this call.
-        positional: names of the words that may stand without a flag, in order.
-
-    Returns:
-        The words without a flag, at most as many as ``positional``.
-
-    Raises:
-        UserError: an unknown flag, a value of a wrong type, or a word too many.
-    """
-    try:
-        words = values(["lopt", *arguments])[1:]
-    except flags.UnrecognizedFlagError as error:
-        hint = errors.nearest(error.flagname, values)
-        raise errors.UserError(f"unknown flag --{error.flagname}{hint}") from error
-    except flags.Error as error:
-        raise errors.UserError(_in_words(str(error))) from error
-    if len(words) > len(positional):
-        extra = words[len(positional)]
-        raise errors.UserError(f"unexpected argument {extra!r}; flags are written --name=value")
-    return words
 
 
 def missing(name: str, example: str) -> errors.UserError:
@@ -146,6 +123,22 @@ def help_of(kind: type, others: Mapping[str, str] | None = None) -> str:
         wrapper.initial_indent = f"  {written:<{width}}  "
         lines += wrapper.wrap(text)
     return "\n".join(lines)
+
+
+def _parse(
+    arguments: Sequence[str], values: flags.FlagValues, positional: Sequence[str]
+) -> list[str]:
+    try:
+        words = values(["lopt", *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        hint = errors.nearest(error.flagname, values)
+        raise errors.UserError(f"unknown flag --{error.flagname}{hint}") from error
+    except flags.Error as error:
+        raise errors.UserError(_in_words(str(error))) from error
+    if len(words) > len(positional):
+        extra = words[len(positional)]
+        raise errors.UserError(f"unexpected argument {extra!r}; flags are written --name=value")
+    return words
 
 
 def _declared(kind: type) -> list[dataclasses.Field[Any]]:

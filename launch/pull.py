@@ -1,15 +1,8 @@
 """``lopt pull``: download a bundle from the Hugging Face Hub."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from launch import errors, options
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """There are no flags."""
-
 
 HELP = """
 usage: lopt pull hf://USER/NAME[@REVISION] OUT
@@ -20,17 +13,14 @@ checks that every stranger's bundle meets. lopt.load takes the address itself, t
 example: lopt pull hf://me/my_optimizer@v1 my_optimizer
 """
 
+_EXAMPLE = "lopt pull hf://me/my_optimizer@v1 my_optimizer"
+
 
 def run(arguments: Sequence[str]) -> int:
     """Pull; returns the exit status."""
     from lopt import hub
 
-    _, (address, out) = options.read(
-        Arguments,
-        arguments,
-        ("ADDRESS", "OUT"),
-        example="lopt pull hf://me/my_optimizer@v1 my_optimizer",
-    )
+    _, (address, out) = options.read(options.NoFlags, arguments, ("ADDRESS", "OUT"), _EXAMPLE)
     with errors.reading(), errors.writing():
         hub.pull(address, out)
     print(f"{out}: the bundle at {address}")

@@ -1,21 +1,29 @@
 """``lopt report``: a page about a run or an evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from absl import flags
+from launch import errors
+from launch.options import flag, help_of, read
 
-from launch import errors, options
 
-HELP = """
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The command's flags."""
+
+    out: str | None = flag("FILE", "where the page goes; report.html in DIR by default")
+    figures: str | None = flag("FOLDER", "write each figure there too, as PNG and PDF")
+
+
+HELP = f"""
 usage: lopt report DIR [--out=FILE] [--figures=FOLDER]
 
 Writes one HTML page about a work folder of `lopt meta-train`, finished or not, or of
 `lopt evaluate`. The page holds its figures and styles itself and needs no network: it can be sent
 by mail, read on a phone, and printed.
 
-  --out=FILE        where the page goes; report.html in DIR by default
-  --figures=FOLDER  write each figure there too, as PNG and PDF
+{help_of(Arguments)}
 
 example: lopt report runs/digits
 """
@@ -25,22 +33,17 @@ _PAGE = "report.html"
 
 def run(arguments: Sequence[str]) -> int:
     """Write the page; returns the exit status."""
-    values = flags.FlagValues()
-    flags.DEFINE_string("out", None, "Where the page goes.", flag_values=values)
-    flags.DEFINE_string("figures", None, "Where figures go.", flag_values=values)
-    words = options.parse(arguments, values, positional=("DIR",))
-    if not words:
-        raise errors.UserError("DIR is missing; for instance `lopt report runs/digits`")
-    folder = Path(words[0]).expanduser()
+    asked, (given,) = read(Arguments, arguments, ("DIR",), "lopt report runs/digits")
+    folder = Path(given).expanduser()
     if not folder.is_dir():
         raise errors.UserError(f"folder {folder} does not exist")
-    out = Path(values["out"].value or folder / _PAGE).expanduser()
+    out = Path(asked.out or folder / _PAGE).expanduser()
     if out.is_dir() or not out.parent.is_dir():
         raise errors.UserError(f"--out={out} is no file in a folder that exists; choose another")
 
     from launch.report import build  # imports JAX and Matplotlib: all that is cheap is checked
 
-    figures = Path(values["figures"].value).expanduser() if values["figures"].value else None
+    figures = Path(asked.figures).expanduser() if asked.figures else None
     try:
         page = build.make(folder, figures)
         out.write_text(page, encoding="utf-8")
