@@ -72,7 +72,14 @@ def _check_coverage(app, env):
     """Every public name is on a page of the API, or the build fails."""
     del app
     documented = env.domains["py"].objects
-    for package in ("lopt", "tasks", "meta_train", "meta_train.evaluation", "checkpoints"):
+    for package in (
+        "lopt",
+        "tasks",
+        "meta_train",
+        "meta_train.run",
+        "meta_train.evaluation",
+        "checkpoints",
+    ):
         for name in importlib.import_module(package).__all__:
             if f"{package}.{name}" not in documented:
                 logging.getLogger(__name__).warning("%s.%s is on no page of the API", package, name)

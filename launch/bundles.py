@@ -87,8 +87,8 @@ def make_card(
     """Where the optimizer comes from and how it fared, as plain data.
 
     Args:
-        metadata: of a checkpoint, see ``meta_train.Run.metadata``; what was spent is what had been
-            spent then.
+        metadata: of a checkpoint, see ``meta_train.run.Run.metadata``; what was spent is what had
+            been spent then.
         meta_step: meta-steps behind this theta.
         valid_loss: its meta-validation, where it was measured.
     """

@@ -23,7 +23,6 @@ from meta_train.horizons import (
 )
 from meta_train.objective import MetaObjective
 from meta_train.particles import Execution
-from meta_train.run import Hook, Run, RunFailed
 from meta_train.systems.final_loss import FinalLoss
 from meta_train.systems.influence_balancing import InfluenceBalancing
 from meta_train.systems.lopt_system import LoptSystem
@@ -87,7 +86,6 @@ __all__ = [
     "Execution",
     "FinalLoss",
     "GradientEstimator",
-    "Hook",
     "Horizon",
     "InfluenceBalancing",
     "LogUniformHorizon",
@@ -97,8 +95,6 @@ __all__ = [
     "MetaTrainer",
     "Moments",
     "PESAnalytic",
-    "Run",
-    "RunFailed",
     "ScheduledHorizon",
     "ToyRegression",
     "TruncatedBPTT",

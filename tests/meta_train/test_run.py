@@ -11,8 +11,18 @@ import optax
 import pytest
 
 from checkpoints import Saver, Store
-from meta_train import PES, Hook, MetaState, MetaTrainer, Run, RunFailed, ToyRegression
-from meta_train.run import BadSteps, Checkpointing, RunState, Start, Validation, tally
+from meta_train import PES, MetaState, MetaTrainer, ToyRegression
+from meta_train.run import (
+    BadSteps,
+    Checkpointing,
+    Hook,
+    Run,
+    RunFailed,
+    RunState,
+    Start,
+    Validation,
+    tally,
+)
 from meta_train.run.records import Records
 
 

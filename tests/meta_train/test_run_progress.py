@@ -3,8 +3,7 @@ from unittest import mock
 
 from rich.console import Console
 
-from meta_train import Run
-from meta_train.run import progress
+from meta_train.run import Run, progress
 from meta_train.run.tally import Tally
 
 RECORD = {

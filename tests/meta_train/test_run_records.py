@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from meta_train import Run, ToyRegression
-from meta_train.run import Validation, records
+from meta_train import ToyRegression
+from meta_train.run import Run, Validation, records
 from meta_train.run.progress import ProgressLines
 from tests.meta_train.test_run import ESTIMATOR, Counter
 
