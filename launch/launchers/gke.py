@@ -13,10 +13,13 @@ usage: lopt launch gke --image=IMAGE --hosts=N --volume_claim=NAME [FLAGS]
 
 {options.help_of(Hosts)}
 
-The cluster needs JobSet (jobset.sigs.k8s.io). --workdir lies on the volume, where renaming a
-folder must be atomic: a Cloud Storage FUSE claim will do if its bucket has a hierarchical namespace
-and the service account may write to it. A pod that is evicted or preempted has 2 minutes to save. A
-mistake of yours (status 2) fails the JobSet at once.
+The cluster needs JobSet (jobset.sigs.k8s.io), and Kueue for --queue. The Dockerfile of lopt's
+repository makes an image. TPU7x is reached through GKE alone: --accelerator=tpu7x.
+
+--workdir lies on the volume, where renaming a folder must be atomic: a Cloud Storage FUSE claim
+will do if its bucket has a hierarchical namespace and the service account may write to it. A pod
+that is evicted or preempted has 2 minutes to save. A mistake of yours (status 2) fails the JobSet
+at once.
 
   kubectl get jobset NAME                                    how it stands
   kubectl logs -f -l jobset.sigs.k8s.io/jobset-name=NAME     what it says
@@ -28,6 +31,7 @@ Common failures
   pods stay Pending                no such nodes or claim: `kubectl describe pod` names the label,
                                    quota or claim; the topology must be the node pool's, the hosts
                                    all of them, the claim in the --namespace
+  no pods at all                   Kueue has no room: `kubectl get workloads` says why
   pods stay in Init                the volume cannot be mounted: `kubectl describe pod` says why; is
                                    the claim ReadWriteMany? For a bucket, the --service_account
                                    needs the role Storage Object User
@@ -55,6 +59,8 @@ def _check(hosts: Hosts) -> None:
         raise options.missing("chips_per_host", "4")
     if not hosts.accelerator and (hosts.topology or hosts.chips_per_host):
         raise options.missing("accelerator", "tpu-v5-lite-podslice")
+    if hosts.slices > 1 and not hosts.topology:
+        raise options.missing("topology", "4x4")
     folder = common.shared_workdir(hosts.words)
     if not hosts.volume_claim:
         raise errors.UserError(

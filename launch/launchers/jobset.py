@@ -4,7 +4,7 @@ The worker's command is a list of words and meets no shell. Kubernetes itself ex
 it, which is used for the process's number and escaped everywhere else.
 
 References: the JobSet API, jobset.x-k8s.io/v1alpha2; the Job and Pod APIs, batch/v1 and v1; the
-Cloud Storage FUSE CSI driver's pod annotations.
+Cloud Storage FUSE CSI driver's pod annotations; Kueue's queue label; JobSet's exclusive placement.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,9 @@ _JOB = "worker"
 _IMAGE = "europe-docker.pkg.dev/me/lopt/lopt:1"
 _ANNOTATIONS = {"gke-gcsfuse/volumes": "true"}
 """Without it a Cloud Storage FUSE claim is not mounted; nothing is needed for other claims."""
+_ONE_POOL_EACH = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
+"""Every slice lies in one node pool, whose chips are connected, and no two of them in the same."""
+_QUEUE = "kueue.x-k8s.io/queue-name"
 _SPOT = "cloud.google.com/gke-spot"
 
 Manifest = dict[str, Any]
@@ -32,7 +35,8 @@ Manifest = dict[str, Any]
 class Hosts(Launch):
     """Where the processes run.
 
-    ``accelerator`` with a ``topology`` is a TPU, without one a GPU; None is a CPU.
+    ``accelerator`` with a ``topology`` is a TPU, without one a GPU; None is a CPU. Each of a TPU's
+    slices is a Job of its own, between which the data centre's network connects the processes.
     """
 
     image: str = flag(
@@ -48,11 +52,13 @@ class Hosts(Launch):
         "TYPE", "the node label's value: tpu-v5-lite-podslice, nvidia-h100-80gb, ...; else a CPU"
     )
     topology: str | None = flag("4x4", "a TPU slice's topology; says that the accelerator is a TPU")
+    slices: int = flag("N", "TPU slices of that topology, each with --hosts pods", default=1)
     chips_per_host: int | None = flag("N", "TPU chips or GPUs of each host")
     cpus_per_host: int | None = flag("N", "CPU cores that each pod asks for")
     memory_per_host: str | None = flag("64Gi", "memory that each pod asks for")
     spot: bool = flag("", "use Spot nodes")
     name: str = flag("NAME", "the JobSet's name", default="lopt")
+    queue: str | None = flag("NAME", "a LocalQueue of Kueue, which starts it when there is room")
     namespace: str | None = flag("NAME", "where the pods run")
     service_account: str | None = flag("NAME", "as whom they run")
 
@@ -77,10 +83,15 @@ def manifest(hosts: Hosts) -> Manifest:
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
-        "metadata": _given(name=hosts.name, namespace=hosts.namespace),
+        "metadata": _given(
+            name=hosts.name,
+            namespace=hosts.namespace,
+            labels=_given(**{_QUEUE: hosts.queue}),
+            annotations=_ONE_POOL_EACH if hosts.slices > 1 else None,
+        ),
         "spec": {
             "failurePolicy": {"maxRestarts": hosts.max_restarts, "rules": [end]},
-            "replicatedJobs": [{"name": _JOB, "replicas": 1, "template": {"spec": job}}],
+            "replicatedJobs": [{"name": _JOB, "replicas": hosts.slices, "template": {"spec": job}}],
         },
     }
 

@@ -45,7 +45,7 @@ class Pod(Launch):
         "VERSION", "v2-alpha-tpuv5-lite, tpu-ubuntu2204-base, ...", example="v2-alpha-tpuv5-lite"
     )
     package: str = flag(
-        "PACKAGE", "what pip installs on every host", example="'lopt[tpu] @ git+https://...'"
+        "PACKAGE", "what pip installs on every host", example="'lopt[train,tpu] @ git+https://...'"
     )
     spot: bool = flag("", "take Spot capacity; a TPU that is preempted is requested anew")
     startup_script: str | None = flag(

@@ -46,6 +46,11 @@ def run(arguments: Sequence[str]) -> int:
     """Request the TPU, run on it, and start anew what fails; returns the exit status."""
     pod = common.parse(Pod, arguments)
     common.check_name(pod.name)
+    if pod.accelerator_type.startswith("tpu7x"):
+        raise errors.UserError(
+            f"--accelerator_type={pod.accelerator_type} is no queued resource: TPU7x is reached "
+            "through GKE alone; use `lopt launch gke`"
+        )
     common.shared_workdir(pod.words)
     _check_script(pod.startup_script)
     if pod.dry_run:

@@ -65,7 +65,13 @@ def test_help_lists_every_launcher(capsys):
         ((*GKE[:-1], *RUN), "--volume_claim=NAME"),
         ((*GKE, "--volume_claim=", *RUN), "--volume_claim=NAME"),
         ((*GKE, "--", "--config=a", "--workdir=/x"), "mounted at /data"),
+        ((*GKE, "--slices=2", *RUN), "--topology is missing"),
+        ((*GKE, "--slices=0", *RUN), "--slices=0 must be at least 1"),
         ((*TPU, *RUN), "--name is missing"),
+        (
+            (*TPU, "--name=a", "--accelerator_type=tpu7x-16", *RUN),
+            "TPU7x is reached through GKE alone",
+        ),
         ((*TPU[:-1], "--name=a", *RUN), "--package is missing"),
         ((*TPU, "--name=a b", *RUN), "lower-case"),
         (

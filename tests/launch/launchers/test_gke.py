@@ -1,5 +1,6 @@
 import json
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def expand(word, environment):
     )
 
 
-@pytest.mark.parametrize("name", ["gke_cpu", "gke_gpu", "gke_tpu", "gke_hostile"])
+@pytest.mark.parametrize("name", ["gke_cpu", "gke_gpu", "gke_tpu", "gke_slices", "gke_hostile"])
 def test_manifest_keeps_to_the_schema(name):
     shown = (HERE / "golden" / f"{name}.txt").read_text()
     VALIDATOR.validate(json.loads(shown.split("\n", 1)[1]))
@@ -70,6 +71,37 @@ def test_words_reach_the_worker_unchanged(words, number):
         "--num_processes=2",
         f"--process_id={number}",
     ]
+
+
+def test_every_slice_is_a_job_in_a_node_pool_of_its_own():
+    manifest = jobset.manifest(replace(TPU, slices=3))
+    (jobs,) = manifest["spec"]["replicatedJobs"]
+    assert (jobs["replicas"], jobs["template"]["spec"]["parallelism"]) == (3, 4)
+    (placed,) = manifest["metadata"]["annotations"].items()
+    assert placed == (
+        "alpha.jobset.sigs.k8s.io/exclusive-topology",
+        "cloud.google.com/gke-nodepool",
+    )
+    assert "annotations" not in jobset.manifest(TPU)["metadata"]
+
+
+def test_kueue_reads_its_queue_from_a_label():
+    labels = jobset.manifest(replace(CPU, queue="research"))["metadata"]["labels"]
+    assert labels == {"kueue.x-k8s.io/queue-name": "research"}
+    assert "labels" not in jobset.manifest(CPU)["metadata"]
+
+
+def test_dockerfile_takes_what_is_there():
+    root = HERE.parents[2]
+    lines = (root / "Dockerfile").read_text().splitlines()
+    sources = [x.split()[1:-1] for x in lines if x.startswith("COPY ") and "--from" not in x]
+    assert sources
+    assert all((root / source).exists() for words in sources for source in words)
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (default,) = [x.removeprefix("ARG EXTRAS=") for x in lines if x.startswith("ARG EXTRAS=")]
+    assert set(default.split(",")) <= set(extras)
 
 
 def test_tpu_hosts_find_each_other_by_themselves():
