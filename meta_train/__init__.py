@@ -23,9 +23,12 @@ from meta_train.horizons import (
 )
 from meta_train.objective import MetaObjective
 from meta_train.particles import Execution
+from meta_train.systems.character_lstm import character_lstm
 from meta_train.systems.final_loss import FinalLoss
 from meta_train.systems.influence_balancing import InfluenceBalancing
+from meta_train.systems.l2_regularisation import l2_regularisation
 from meta_train.systems.lopt_system import LoptSystem
+from meta_train.systems.lorenz import Lorenz
 from meta_train.systems.mountain_car import mountain_car
 from meta_train.systems.swimmer import swimmer
 from meta_train.systems.toy_regression import ToyRegression
@@ -62,6 +65,9 @@ SYSTEMS.update(
         "lopt": LoptSystem,
         "influence_balancing": InfluenceBalancing,
         "toy_regression": ToyRegression,
+        "l2_regularisation": l2_regularisation,
+        "character_lstm": character_lstm,
+        "lorenz": Lorenz,
         "mountain_car": mountain_car,
         "swimmer": swimmer,
     }

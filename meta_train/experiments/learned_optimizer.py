@@ -2,7 +2,8 @@
 
 ``full`` trains an MLP on CIFAR-10; ``quick`` a small one on shrunken digits, with a smaller learned
 optimizer, whose fewer parameters leave less variance to PES. Expected: that at equal inner steps
-PES is below truncated ES, as [1] reports, and below truncated backpropagation.
+PES is below truncated ES, as [1] reports, and at the size of ``full`` below truncated
+backpropagation too; at that of ``quick`` it is not, see docs/reproduction.md.
 
 [1] Vicol, Metz and Sohl-Dickstein, "Unbiased Gradient Estimation in Unrolled Computation Graphs
     with Persistent Evolution Strategies", ICML 2021, arXiv:2112.13835.
@@ -47,7 +48,6 @@ def _plan(
         methods={x: Method(y, "adam", learning_rate, clip_norm=1.0) for x, y in estimators.items()},
         num_seeds=3,
         num_points=25,
-        expected=(Below("pes", "truncated_es"), Below("pes", "truncated_bptt")),
         execution=Execution("parallel"),
         **others,
     )
@@ -55,15 +55,18 @@ def _plan(
 
 def _quick() -> Comparison:
     task = tasks.make("digits_mlp", image_size=4, hidden=(16,), batch_size=8)
-    return _plan(MLPLopt(hidden=(4,)), task, 16, 0.03, 3e-3, meta_steps=1000)
+    expected = (Below("pes", "truncated_es"),)
+    return _plan(MLPLopt(hidden=(4,)), task, 16, 0.03, 3e-3, meta_steps=1000, expected=expected)
 
 
 def _full() -> Comparison:
-    return _plan(MLPLopt(), tasks.make("cifar10_mlp"), 8, 0.01, 1e-3, meta_steps=10_000)
+    task = tasks.make("cifar10_mlp")
+    expected = (Below("pes", "truncated_es"), Below("pes", "truncated_bptt"))
+    return _plan(MLPLopt(), task, 8, 0.01, 1e-3, meta_steps=10_000, expected=expected)
 
 
 EXPERIMENT = Experiment(
-    summary="an MLP learned optimizer with K = 4 of T = 1000 steps: PES is below truncated ES and "
-    "truncated backpropagation",
+    summary="an MLP learned optimizer with K = 4 of T = 1000 steps: at equal inner steps PES "
+    "is below truncated ES",
     presets={"quick": _quick, "full": _full},
 )

@@ -1,8 +1,8 @@
 """A learning-rate schedule of two parameters for an MLP: paths over the surface of a grid search.
 
-``full`` has the network, data and horizon of [1], with fewer particles and meta-steps; ``quick``
-the digits of scikit-learn, in batches so small that the loss is soon that of their noise, as it is
-late in the longer episodes of ``full``. There smaller rates help at once, which is all that a
+``full`` has the network, data, horizon and particles of [1], for a GPU; ``quick`` the digits of
+scikit-learn, in batches so small that the loss is soon that of their noise, as it is late in the
+longer episodes of ``full``. There smaller rates help at once, which is all that a
 truncation sees, and cost much later.
 
 Expected: paths as in [1], where PES ends near the best point of the grid and truncated ES at larger
@@ -53,10 +53,11 @@ class _Size(NamedTuple):
     grid: int
     num_episodes: int
     """Over which a theta is judged."""
+    num_pairs: int
 
 
-_QUICK = _Size("digits_mlp", (32,), 8, 1000, 3e-2, 600, 3, 16, 4)
-_FULL = _Size("mnist_mlp", (100, 100), 100, 5000, 1e-2, 2000, 3, 16, 1)
+_QUICK = _Size("digits_mlp", (32,), 8, 1000, 3e-2, 600, 3, 16, 4, num_pairs=10)
+_FULL = _Size("mnist_mlp", (100, 100), 100, 5000, 1e-2, 2000, 3, 40, 4, num_pairs=500)
 
 
 def _plan(
@@ -81,11 +82,13 @@ def _plan(
         return jnp.mean(jax.vmap(lambda key: unrolled(system, theta, size.horizon, key))(keys))
 
     estimators = {
-        "pes": PES(size.horizon, _K, num_pairs=10, std=_STD),
-        "truncated_es": TruncatedES(size.horizon, _K, num_pairs=10, std=_STD),
+        "pes": PES(size.horizon, _K, num_pairs=size.num_pairs, std=_STD),
+        "truncated_es": TruncatedES(size.horizon, _K, num_pairs=size.num_pairs, std=_STD),
     }
     if objective.uses_training_loss:
-        estimators["truncated_bptt"] = TruncatedBPTT(size.horizon, _K, num_particles=20)
+        estimators["truncated_bptt"] = TruncatedBPTT(
+            size.horizon, _K, num_particles=2 * size.num_pairs
+        )
     return Comparison(
         system=LoptSystem(rule, task, objective),
         judge=judge,
