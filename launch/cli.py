@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("launch.export", "write the optimizer of a run as a bundle to share"),
     "push": ("launch.push", "upload a bundle to the Hugging Face Hub"),
     "pull": ("launch.pull", "download a bundle from the Hugging Face Hub"),
+    "import": ("launch.import_theta", "make a bundle of what another framework has trained"),
     "list": ("launch.list_names", "show the optimizers, tasks, estimators, baselines and configs"),
     "data": ("launch.data", "show or prepare the data sets that tasks read"),
     "launch": ("launch.launchers", "meta-train with several processes or on a cluster"),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launch import errors, options
+from lopt import hub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +17,8 @@ class Arguments:
 HELP = f"""
 usage: lopt push BUNDLE hf://USER/NAME [--private]
 
-Uploads a bundle, whole, as one commit; its model card becomes the repository's page. BUNDLE is a
-folder or the name of one that comes with lopt. Log in first: `hf auth login`, or set HF_TOKEN.
+Uploads a bundle, a folder or the name of one that comes with lopt, as one commit; its model card
+becomes the repository's page. Log in first: `hf auth login`, or set HF_TOKEN.
 
 {options.help_of(Arguments)}
 
@@ -27,13 +28,8 @@ example: lopt push my_optimizer hf://me/my_optimizer
 
 def run(arguments: Sequence[str]) -> int:
     """Push; returns the exit status."""
-    from lopt import hub
-
     asked, (bundle, address) = options.read(
-        Arguments,
-        arguments,
-        ("BUNDLE", "ADDRESS"),
-        example="lopt push my_optimizer hf://me/my_optimizer",
+        Arguments, arguments, ("BUNDLE", "ADDRESS"), "lopt push my_optimizer hf://me/my_optimizer"
     )
     with errors.reading():
         address = hub.push(bundle, address, private=asked.private)
