@@ -146,6 +146,9 @@ class Run:
 
         Returns:
             What ``MetaTrainer.step`` does; hooks are told when the next dispatch has begun.
+
+        Raises:
+            ValueError: none are left.
         """
         self.tally.start()
         self._meta_state, records = self._next_trainer().step(self.state.meta_state)
@@ -272,6 +275,10 @@ class Run:
 
     def _next_trainer(self) -> MetaTrainer:
         left = self.meta_steps - self.meta_step
+        if left < 1:
+            raise ValueError(
+                f"All {self.meta_steps} meta-steps are done; restore into a Run of more meta_steps."
+            )
         if left >= self.trainer.steps_per_dispatch:
             return self.trainer
         return dataclasses.replace(self.trainer, steps_per_dispatch=left)

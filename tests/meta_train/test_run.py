@@ -105,6 +105,8 @@ def validation(losses, every_steps):
 def test_last_dispatch_is_shorter(tmp_path):
     run, calls = trained(tmp_path, 5, 2)
     assert int(run.state.meta_state.meta_step) == 5
+    with pytest.raises(ValueError, match="All 5 meta-steps are done"):
+        run.step()
     assert calls == [("records", 2, 2), ("records", 4, 2), ("records", 5, 1)]
 
 
