@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-Index = Annotated[int, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
+# The description of a bound is what an error says of it: "config.seed = -1 must be at least 0".
+Index = Annotated[int, Meta(ge=0, description="at least 0")]
+Count = Annotated[int, Meta(ge=1, description="at least 1")]
+Positive = Annotated[float, Meta(gt=0, description="above 0")]
+NotNegative = Annotated[float, Meta(ge=0, description="at least 0")]
+Share = Annotated[float, Meta(ge=0, le=1, description="between 0 and 1")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ class Schedule(Section):
 
     name: str = "cosine"
     """Its way down from the peak: "cosine", "linear" or "exponential"; "constant" stays there."""
-    warmup_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.05
+    warmup_fraction: Annotated[float, Meta(ge=0, lt=1, description="at least 0 and below 1")] = 0.05
     """Part of the meta-steps in which it first rises from 0, linearly."""
     final_fraction: Share = 0.05
     """Part of the peak that is left at the last meta-step."""
@@ -94,7 +94,9 @@ class MetaOptimizer(Named):
     group_factors: Mapping[str, NotNegative] | None = None
     """Factor on the learning rate of each of theta's top-level groups, {"network": 0.1, ...}. 0
     leaves a group as it is, and those that theta lacks are left out. None: 1 for all."""
-    average_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    average_rate: Annotated[float, Meta(gt=0, le=1, description="above 0 and at most 1")] | None = (
+        None
+    )
     """Rate at which an average of theta follows it, which is validated and bundled in its place. It
     remembers about 1 / rate meta-steps. None: no average."""
 

@@ -115,7 +115,7 @@ class EvaluationConfig(Section):
     """Initial parameters, batches and random search follow from it."""
     num_steps: Count = 1000
     """Inner steps of every training run."""
-    num_seeds: Annotated[int, Meta(ge=2)] = 5
+    num_seeds: Annotated[int, Meta(ge=2, description="at least 2")] = 5
     """Training runs of each optimizer on each task."""
     num_points: Count = 50
     """Recorded points of every run; the steps are a multiple of them."""

@@ -82,17 +82,17 @@ def save(
 
 
 def make_card(
-    metadata: Mapping[str, Any], meta_step: int, valid_loss: float | None
+    config: RunConfig, metadata: Mapping[str, Any], meta_step: int, valid_loss: float | None
 ) -> dict[str, Any]:
     """Where the optimizer comes from and how it fared, as plain data.
 
     Args:
+        config: of the run.
         metadata: of a checkpoint, see ``meta_train.run.Run.metadata``; what was spent is what had
             been spent then.
         meta_step: meta-steps behind this theta.
         valid_loss: its meta-validation, where it was measured.
     """
-    config = configuration.complete(metadata["config"], RunConfig)
     tasks, validation_tasks = (
         [{"label": label, **entry.to_dict()} for label, entry in section.items()]
         if config.system.name == "lopt"

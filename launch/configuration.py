@@ -9,7 +9,7 @@ import functools
 import importlib
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ import configs
 from configs.base import RunConfig
 from configs.held_out import EvaluationConfig
 from launch import errors
-from launch.conversion import fill
+from launch.conversion import fill, plain
 
 C = TypeVar("C", RunConfig, EvaluationConfig)
 COMMANDS: dict[type[configs.Section], str] = {RunConfig: "meta-train", EvaluationConfig: "evaluate"}
@@ -61,7 +61,7 @@ def complete(given: Mapping | ConfigDict, kind: type[C]) -> C:
     Raises:
         UserError: as for ``load``.
     """
-    return fill(_base(kind), given)
+    return fill(_base(kind), plain(given))
 
 
 def look_up(config: configs.Section, path: str) -> Any:
@@ -74,20 +74,20 @@ def look_up(config: configs.Section, path: str) -> Any:
 
 def flat(config: configs.Section) -> dict[str, Any]:
     """All fields by their path: {"estimator.std": 0.01, ...}."""
-    return _flat(config.to_dict(), "")
+    return dict(_leaves(config.to_dict(), ""))
 
 
-def _flat(fields: Mapping[str, Any], above: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _leaves(fields: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
-        below = _flat(value, f"{above}{name}.") if isinstance(value, dict) else None
-        found |= {above + name: value} if below is None else below
-    return found
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield above + name, value
 
 
 @functools.cache
 def _base(kind: type[C]) -> C:
-    return fill(kind(), importlib.import_module(kind.__module__).get_config())
+    return fill(kind(), plain(importlib.import_module(kind.__module__).get_config()))
 
 
 def _locate(spec: str, kind: type[configs.Section]) -> tuple[Path, str | None]:

@@ -12,14 +12,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from ml_collections import ConfigDict
 
-from configs import Named, Section
+from configs import Named, NotNegative, Section
 from launch import errors
 
 S = TypeVar("S", bound=Section)
 E = TypeVar("E", bound=Named)
 _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
 _WORDS |= {type(None): "None", tuple: "a tuple"}
-_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -38,19 +37,19 @@ def fill(section: S, given: Any, where: str = "") -> S:
 
     Args:
         section: a config, or a part of one.
-        given: fields by name; a ``ConfigDict``, a mapping, or ``Text`` that reads as one.
+        given: ``plain`` fields by name, or ``Text`` that reads as such.
         where: path of the section in the config, for messages.
 
     Raises:
         UserError: a field that does not exist, or a value that it cannot have.
     """
     hints, changes, rest = _hints(type(section)), {}, {}
-    for name, value in _mapping(given, where).items():
+    for name, value in _fields(given, where).items():
         path = f"{where}.{name}".lstrip(".")
         if name in hints:
             changes[name] = _field(getattr(section, name), hints[name], value, path)
         elif isinstance(section, Named):
-            rest[str(name)] = value
+            rest[name] = value
         else:
             inside = f"config.{where}".rstrip(".")
             raise errors.UserError(f"{inside} has no field {name!r}{errors.nearest(name, hints)}")
@@ -67,7 +66,7 @@ def fill(section: S, given: Any, where: str = "") -> S:
 def plain(value: Any) -> Any:
     """The value with sections as dicts in alphabetical order, and lists as tuples."""
     if isinstance(value, Mapping | ConfigDict):
-        return {key: plain(value[key]) for key in sorted(value, key=str)}
+        return {str(key): plain(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
         return tuple(plain(item) for item in value)
     return value
@@ -90,11 +89,11 @@ def read(text: str, hint: Any) -> Any:
             with contextlib.suppress(ValueError):
                 return kind(text)
     try:
-        value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+        value = plain(ast.literal_eval(text.capitalize() if text in ("true", "false") else text))
     except (SyntaxError, ValueError, TypeError):
         value = str(text)
     if kinds == [tuple]:
-        return tuple(value) if isinstance(value, list | tuple) else (value,)
+        return value if isinstance(value, tuple) else (value,)
     takes_text = str in kinds and value is not None and not isinstance(value, str)
     return str(text) if takes_text else value
 
@@ -128,9 +127,8 @@ def _value(current: Any, hint: Any, given: Any, path: str) -> Any:
             )
         below = {x: _value(current.get(x), None, given[x], f"{path}.{x}") for x in given}
         return plain({**current, **below})
-    if isinstance(given, Text):
-        return read(given, type(current) if hint is None and current is not None else hint)
-    return plain(given)
+    hint = type(current) if hint is None and current is not None else hint
+    return read(given, hint) if isinstance(given, Text) else given
 
 
 def _entries(current: Mapping[str, E], kind: type[E], given: Any, path: str) -> dict[str, E]:
@@ -141,18 +139,14 @@ def _entries(current: Mapping[str, E], kind: type[E], given: Any, path: str) -> 
     value = read(given, None) if isinstance(given, Text) else given
     if isinstance(value, str):
         value = [word.strip() for word in value.split(",")]
-    if isinstance(value, Mapping | ConfigDict) and isinstance(value.get("name"), str):
-        value = [value]
-    if not isinstance(value, Mapping | ConfigDict):
+    if not isinstance(value, Mapping) or isinstance(value.get("name"), str):
         value = _labelled(value if isinstance(value, list | tuple) else [value], path)
     entries = dict(current) if isinstance(given, Part) else {}
     for label, fields in value.items():
-        entry = fields if isinstance(fields, Part) else _entry(fields, path)
-        label = str(label)
         if "." in label:
             raise errors.UserError(f"config.{path}: the label {label!r} must be without a dot")
-        known = isinstance(fields, Part) and label in entries
-        start = entries[label] if known else kind(name=label)
+        start = entries.get(label) if isinstance(fields, Part) else None
+        start, entry = start or kind(name=label), _entry(fields, path)
         # Under another name a task keeps its fields.
         start = dataclasses.replace(start, name=entry.get("name", start.name))
         entries[label] = fill(start, entry, f"{path}.{label}")
@@ -164,7 +158,7 @@ def _labelled(entries: Iterable[Any], path: str) -> dict[str, Mapping[str, Any]]
     for entry in (_entry(value, path) for value in entries):
         name = entry.get("name")
         if not isinstance(name, str):
-            raise errors.UserError(f"config.{path} holds a task without a name: {dict(entry)!r}")
+            raise errors.UserError(f"config.{path} holds a task without a name: {entry!r}")
         repeats = sum(other["name"] == name for other in labelled.values())
         labelled[f"{name}_{repeats + 1}" if repeats else name] = entry
     return labelled
@@ -174,21 +168,19 @@ def _entry(value: Any, path: str) -> Mapping[str, Any]:
     value = read(value, None) if isinstance(value, Text) else value
     if isinstance(value, str):
         return {"name": value}
-    if isinstance(value, Mapping | ConfigDict):
-        return dict(value.items())
+    if isinstance(value, Mapping):
+        return value
     raise errors.UserError(
         f"config.{path} holds {value!r}; each entry is a name or a dict with a name and its fields"
     )
 
 
-def _mapping(given: Any, where: str) -> Mapping[Any, Any]:
+def _fields(given: Any, where: str) -> Mapping[str, Any]:
     value = read(given, None) if isinstance(given, Text) else given
-    if isinstance(value, Mapping | ConfigDict):
-        return dict(value.items())
-    path = f"config.{where}".rstrip(".")
-    raise errors.UserError(
-        f"{path} = {value!r} is of type {type(value).__name__}; it wants a section"
-    )
+    if isinstance(value, Mapping):
+        return value
+    is_of = f"is of type {type(value).__name__}; it wants a section"
+    raise errors.UserError(f"config.{where} = {value!r} {is_of}")
 
 
 @functools.cache
@@ -219,16 +211,8 @@ def _words(option: Any, value: Any) -> str:
         return "a dict" + members.get(_kind(typing.get_args(option)[1]), "")
     if typing.get_origin(option) is not Annotated:
         return _WORDS.get(kind, "")
-    whole = kind is int and not isinstance(value, int)
-    return f"{_WORDS[kind]}, {_bounds(option)}" if whole else _bounds(option)
-
-
-def _bounds(option: Any) -> str:
-    (meta,) = option.__metadata__
-    bounds = {x: getattr(meta, x) for x in _BOUNDS if getattr(meta, x) is not None}
-    if bounds.keys() == {"ge", "le"}:
-        return f"between {meta.ge} and {meta.le}"
-    return " and ".join(f"{_BOUNDS[x]} {bound}" for x, bound in bounds.items())
+    bound = option.__metadata__[0].description
+    return f"{_WORDS[kind]}, {bound}" if kind is int and not isinstance(value, int) else bound
 
 
 def _mistake(value: Any, hint: Any, path: str) -> errors.UserError:
@@ -240,12 +224,11 @@ def _mistake(value: Any, hint: Any, path: str) -> errors.UserError:
     if kind in (int, float, bool, str) and given not in (kind, int if kind is float else kind):
         wants = f"is of type {given.__name__}; it wants {_WORDS[kind]}"
         return errors.UserError(f"config.{path} = {value!r} {wants}")
-    for option in _options(hint) if given is dict else ():
-        member = typing.get_args(option)[1] if _kind(option) is Mapping else None
-        for name in value if _kind(member) is float else ():
-            try:
-                msgspec.convert(value[name], member)
-            except msgspec.ValidationError:
-                said = f"{name} = {value[name]!r} must be a number, {_bounds(member)}"
-                return errors.UserError(f"config.{path}: {said}")
+    numbers = Mapping[str, NotNegative]
+    for name in value if given is dict and numbers in _options(hint) else ():
+        try:
+            msgspec.convert(value[name], NotNegative)
+        except msgspec.ValidationError:
+            said = f"{name} = {value[name]!r} must be a number, at least 0"
+            return errors.UserError(f"config.{path}: {said}")
     return errors.UserError(f"config.{path} = {value!r} must be {wanted(hint, value)}")

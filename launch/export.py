@@ -108,7 +108,7 @@ def _of_run(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
         if found.theta_sha256 != theta_sha256(jax.tree.leaves(source.theta)):
             found = None
     meta_step, config = source.meta_step, source.config
-    card = bundles.make_card(source.metadata, meta_step, source.valid_loss)
+    card = bundles.make_card(config, source.metadata, meta_step, source.valid_loss)
     said = f"{config.optimizer.name} after meta-step {meta_step} of {config.meta_steps}"
     best = source.metadata["validation"]["best_meta_step"]
     if best != meta_step and best in Store(folder / workdir.CHECKPOINTS).numbers():

@@ -202,7 +202,7 @@ def _finish(
         found.save(folder / workdir.COMPARISON)
         more = judged(found).entries
     plots.write(folder)
-    card = bundles.make_card(metadata, meta_step, validations.best_loss)
+    card = bundles.make_card(config, metadata, meta_step, validations.best_loss)
     bundles.save(folder / "bundle", experiment.optimizer, best, {**card, **more})
-    card = bundles.make_card(metadata, config.meta_steps, None)
+    card = bundles.make_card(config, metadata, config.meta_steps, None)
     bundles.save(folder / "bundle_last", experiment.optimizer, last, card)

@@ -14,33 +14,21 @@ def is_number(value: Any) -> bool:
 
 
 def check_int(name: str, value: Any, low: int) -> int:
-    """Check that a value is an integer of at least ``low``.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ``ValueError`` unless a value is an integer of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
         raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}.")
     return int(value)
 
 
 def check_ints(name: str, values: Any, low: int) -> tuple[int, ...]:
-    """Check that a value is a sequence of integers of at least ``low``; as a tuple.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ``ValueError`` unless values are a sequence of integers of at least ``low``."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{name} must be a sequence of integers such as (32, 32), got {values!r}.")
     return tuple(check_int(f"each entry of {name}", value, low) for value in values)
 
 
 def check_range(name: str, pair: Any, low: float) -> tuple[float, float]:
-    """Check that a value is a pair (smallest, largest) of finite numbers, at least ``low``.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ``ValueError`` unless a pair is (smallest, largest), finite and at least ``low``."""
     values = tuple(pair) if isinstance(pair, list | tuple) else ()
     numbers = all(is_number(value) for value in values)
     if len(values) != 2 or not numbers or not low <= values[0] <= values[1] < math.inf:
@@ -52,22 +40,14 @@ def check_range(name: str, pair: Any, low: float) -> tuple[float, float]:
 
 
 def check_number(name: str, value: Any, low: float) -> float:
-    """Check that a value is a finite number of at least ``low``.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ``ValueError`` unless a value is a finite number of at least ``low``."""
     if not is_number(value) or not low <= value < math.inf:
         raise ValueError(f"{name} must be finite and at least {low:g}, got {value!r}.")
     return float(value)
 
 
 def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """Check that a value is one of the known names.
-
-    Raises:
-        ValueError: it is not; the message lists them, nearest first.
-    """
+    """Raise ``ValueError`` unless a value is one of the known names, which the message lists."""
     names = sorted(known)
     if value in names:
         return value
@@ -77,11 +57,7 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def check_batch(dataset: str, batch_size: int, num_train: int) -> None:
-    """Check that a batch is no larger than the train split.
-
-    Raises:
-        ValueError: it is.
-    """
+    """Raise ``ValueError`` if a batch is larger than the train split."""
     if batch_size > num_train:
         raise ValueError(
             f"batch_size = {batch_size} is larger than the train split of {dataset!r}, "

@@ -1,3 +1,6 @@
+import ast
+import dataclasses
+import inspect
 import json
 import textwrap
 
@@ -88,6 +91,26 @@ def test_tasks_and_their_fields_together(swap):
     assert tasks["quadratic"].fields["dim"] == 3
 
 
+def test_a_repeated_flag_adds_to_a_tuple():
+    words = ["--config.imports=a", "--config.imports=('b', 'c')"]
+    assert resolve("base", *words).imports == ("a", "b", "c")
+
+
+def test_a_whole_section_replaces_that_of_the_file():
+    found = resolve("general", "--config.estimator={'std': 0.5}").estimator
+    assert (found.name, found.std, found.horizon) == ("pes", 0.5, 1000)
+
+
+def test_one_entry_of_a_dict():
+    found = resolve("general", "--config.estimator.horizon.low=50").estimator.horizon
+    assert found == {"name": "log_uniform", "low": 50, "high": 2000}
+
+
+def test_a_task_keeps_its_fields_under_another_name():
+    tasks = resolve("digits_mlp_pes", "--config.tasks.digits_mlp.name=mnist_mlp").tasks
+    assert (tasks["digits_mlp"].name, tasks["digits_mlp"].fields["hidden"]) == ("mnist_mlp", (32,))
+
+
 def test_value_may_be_a_word_of_its_own():
     assert resolve("base", "--config.seed", "4").seed == 4
 
@@ -171,6 +194,22 @@ def test_file_may_build_on_the_base_and_take_an_argument(write):
         ("def get_config():\n    return {'sed': 3}\n", "did you mean 'seed'?"),
         ("def get_config():\n    return {'seed': 'x'}\n", "config.seed = 'x' is of type str"),
         ("def get_config():\n    return {'tasks': 3}\n", "config.tasks"),
+        ("def get_config():\n    return {'tasks': {'a.b': {}}}\n", "'a.b' must be without a dot"),
+        ("def get_config():\n    return {'seed': True}\n", "config.seed = True is of type bool"),
+        ("def get_config():\n    return {'seed': -1}\n", "config.seed = -1 must be at least 0"),
+        ("def get_config():\n    return {'estimator': 3}\n", "int; it wants a section"),
+        (
+            "def get_config():\n    return {'checkpoint': {'keep_latest': 0}}\n",
+            "config.checkpoint.keep_latest = 0 must be at least 1",
+        ),
+        (
+            "def get_config():\n    return {'meta_optimizer': {'average_rate': 2}}\n",
+            "config.meta_optimizer.average_rate = 2 must be above 0 and at most 1",
+        ),
+        (
+            "def get_config():\n    return {'devices': {'count': 'x'}}\n",
+            "config.devices.count = 'x' must be a whole number or None",
+        ),
     ],
 )
 def test_broken_file(write, source, expected):
@@ -197,6 +236,29 @@ def test_config_that_is_not_there(spec, expected):
 def test_broken_json(write):
     with pytest.raises(UserError, match="cannot be read"):
         configuration.load(str(write("{", name="config.json")), RunConfig)
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_every_field_says_what_it_means(kind):
+    module = ast.parse(inspect.getsource(inspect.getmodule(kind)))
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    sections = {node.name for node in classes} | {"Named"}
+    fields = 0
+    for node in classes:
+        assert ast.get_docstring(node), node.name
+        for field, below in zip(node.body, [*node.body[1:], None], strict=True):
+            if not isinstance(field, ast.AnnAssign) or field.target.id in ("name", "fields"):
+                continue
+            fields += 1
+            if ast.unparse(field.annotation) not in sections:  # whose docstrings tell
+                assert isinstance(below, ast.Expr), f"{node.name}.{field.target.id}"
+    assert fields > 15
+
+
+def test_a_config_cannot_be_changed():
+    config = resolve("base")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.estimator.std = 0.5
 
 
 def test_short_name_works_from_any_folder(tmp_path, monkeypatch):
