@@ -166,6 +166,9 @@ NEED_AN_EXTRA = (
     "export general a",
     "list tasks",
     "data list",
+    "push general hf://me/general",
+    "pull hf://me/general a",
+    "import celo2 theta.state a",
 )
 
 
@@ -184,10 +187,12 @@ def test_the_core_is_small_and_trains(alone, foreign_folder):
 @pytest.mark.slow
 def test_commands_say_which_extra_they_need(alone, foreign_folder):
     (foreign_folder / "run").mkdir()
+    (foreign_folder / "theta.state").touch()
     for words in NEED_AN_EXTRA:
         line = run(alone / "lopt", *words.split(), cwd=foreign_folder, status=2)
         command = words.split()[0]
-        extra = command if command in ("report", "data") else "train"
+        extras = {"report": "report", "data": "data", "push": "hub", "pull": "hub"}
+        extra = extras.get(command, "train")
         assert re.fullmatch(
             rf"lopt: error: `lopt {command}` needs \w+, which is not installed; "
             rf"run pip install 'lopt\[{extra}\]'\n",
