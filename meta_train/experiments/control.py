@@ -85,14 +85,14 @@ def _swimmer() -> Comparison:
         1000,
         4,
         {
-            "pes": PES(1000, 100, num_pairs=10, std=0.3),
-            "es": ES(1000, num_pairs=1, std=0.3),
-            "truncated_es": TruncatedES(1000, 100, num_pairs=10, std=0.1),
+            "pes": PES(1000, 100, num_pairs=30, std=0.3),
+            "es": ES(1000, num_pairs=3, std=0.3),
+            "truncated_es": TruncatedES(1000, 100, num_pairs=30, std=0.1),
         },
         learning_rate=0.05,
-        meta_steps=250,
+        meta_steps=100,
         num_seeds=2,
-        num_points=25,
+        num_points=20,
         expected=(Expected("pes", 200.0, math.inf), Expected("truncated_es", -math.inf, 100.0)),
     )
 

@@ -69,7 +69,7 @@ def draw(
         measure: what a value is.
         solid: methods whose lines are drawn solid.
     """
-    figure, axes = panels.new(name.replace("_", " "), "meta-steps", measure, 6.0, 4.0)
+    figure, axes = panels.new(name.replace("_", " "), "meta-steps", measure, 7.0, 4.0)
     finite = np.concatenate([rows[np.isfinite(rows)] for rows in values.values()])
     low, high = (finite.min(), min(finite.max(), _HIGHEST)) if finite.size else (0.0, 0.0)
     logarithmic = low > 0 and high > 10 * low
@@ -80,4 +80,5 @@ def draw(
     panels.bands(axes, bands, lines(list(values), solid))
     if logarithmic:
         panels.set_log(axes, low / 1.5, high * 1.5)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return Panel(figure, name, f"{measure} over meta-steps: {', '.join(values)}")

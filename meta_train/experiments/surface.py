@@ -139,7 +139,7 @@ class Surface:
         axes.plot(*first, marker="*", markersize=11, color="white", markeredgecolor="black")
         axes.set_xlim(x.low, x.high)
         axes.set_ylim(y.low, y.high)
-        axes.legend(frameon=True, fontsize=7, loc="best")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
         label = f"{measure} over {x.label} and {y.label}, with the paths of {', '.join(paths)}"
         return Panel(figure, f"{name}_surface", label)
 

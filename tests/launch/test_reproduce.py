@@ -135,8 +135,21 @@ def test_mistakes(user_error, words, expected):
     assert expected in user_error("reproduce", *words)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("mnist_schedule", "lopt data prepare mnist"), ("learned_optimizer", "prepare cifar10")],
+)
+def test_missing_data_are_a_mistake(user_error, monkeypatch, tmp_path, name, expected):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert expected in user_error("reproduce", name, "--preset=full")
+
+
+FAST = "influence_balancing"
+
+
+@pytest.mark.parametrize(
+    "name", [FAST, *(pytest.param(x, marks=pytest.mark.slow) for x in EXPERIMENTS if x != FAST)]
+)
 def test_what_is_expected_holds(name, tmp_path):
     assert cli.main(["reproduce", name, f"--workdir={tmp_path}"]) == 0
     found = json.loads((tmp_path / "summary.json").read_text())["expected"]
