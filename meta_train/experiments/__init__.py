@@ -10,6 +10,7 @@ from meta_train.experiments import (
     learned_optimizer,
     mnist_schedule,
     toy_regression,
+    variance,
 )
 from meta_train.experiments.experiment import Experiment
 
@@ -20,5 +21,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "mnist_schedule": mnist_schedule.EXPERIMENT,
     "mnist_schedule_error": mnist_schedule.EXPERIMENT_ERROR,
     "toy_regression": toy_regression.EXPERIMENT,
+    "variance": variance.EXPERIMENT,
 }
 """Registry of experiments by name."""

@@ -47,18 +47,3 @@ def make(kind, num_steps, size, seed=0):
     same = {"identical": drawn[:1, :1], "final": drawn[:1]}.get(kind, drawn)
     causal = np.eye(num_steps) if kind == "present" else np.tri(num_steps)
     return LinearLosses(np.asarray(np.broadcast_to(same, drawn.shape) * causal[:, :, None], "f4"))
-
-
-def reach(influences):
-    """h[rho, tau] = the sum over t >= max(rho, tau) of g[t, tau]: what the eps of step rho meets of
-    the influences of step tau, where an accumulator multiplies every loss."""
-    later = np.cumsum(influences[::-1].astype(np.float64), axis=0)[::-1]
-    steps = np.arange(len(influences))
-    return later[np.maximum.outer(steps, steps), steps]
-
-
-def trace(reach):
-    """Of the covariance of one pair's gradient of the sum of an episode's losses, one step each:
-    P sum |h[rho, tau]|^2 + sum h[rho, tau] . h[tau, rho]."""
-    own, crossed = np.sum(reach**2), np.sum(reach * reach.swapaxes(0, 1))
-    return float(reach.shape[-1] * own + crossed)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from meta_train import ESTIMATORS, PES, ConstantHorizon, FinalLoss
+from meta_train.linearised import pair_variance, reach
 from meta_train.variance import gradient_moments
-from tests.meta_train.linear_losses import make, reach, trace
+from tests.meta_train.linear_losses import make
 from tests.meta_train.linear_system import SYSTEM, THETA, lengths_of, true_gradient
 from tests.meta_train.test_unbiased import RANDOM, z_scores
 
@@ -67,7 +68,7 @@ def test_variance_over_an_episode_by_formula(kind):
         assert (np.abs(z) < 4).all()
         seen = np.diff(losses.influences, axis=0, prepend=0.0)
         influence = np.broadcast_to(last, seen.shape) if telescoped else reach(seen)
-        expected[telescoped] = trace(influence)
+        expected[telescoped] = pair_variance(influence)
     assert found == pytest.approx(expected, rel=0.1)
     assert (found[True] < found[False]) == (kind == "present")
 
