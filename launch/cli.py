@@ -17,10 +17,16 @@ from launch import errors
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "meta-train": ("launch.meta_train", "meta-train a learned optimizer from a config file"),
-    "evaluate": ("launch.evaluate.command", "judge learned optimizers on tasks they have not seen"),
-    "calibrate": ("launch.calibrate", "find one setting of each baseline for many tasks"),
+    "evaluate": (
+        "launch.evaluate.evaluate_command",
+        "judge learned optimizers on tasks they have not seen",
+    ),
+    "calibrate": (
+        "launch.evaluate.calibrate_command",
+        "find one setting of each baseline for many tasks",
+    ),
     "reproduce": ("launch.reproduce", "run an experiment of the PES paper"),
-    "report": ("launch.report.command", "write an HTML page about a run or an evaluation"),
+    "report": ("launch.report.report_command", "write an HTML page about a run or an evaluation"),
     "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),
     "export": ("launch.export", "write the optimizer of a run as a bundle to share"),
     "push": ("launch.push", "upload a bundle to the Hugging Face Hub"),

@@ -47,17 +47,19 @@ def reading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Show a file that the library cannot write as a failure of the run.
+    """Show a result that the library cannot write as a failure of the run.
 
     Raises:
-        RunFailed: instead of an ``OSError``.
+        RunFailed: instead of ``NotWritten``.
     """
+    from meta_train.evaluation.result_store import NotWritten  # imports JAX
+
     try:
         yield
-    except OSError as error:
+    except NotWritten as error:
         raise RunFailed(
-            f"{error.filename or 'a file'} cannot be written ({error.strerror or error}); what is "
-            "finished is kept, and the same command goes on from there"
+            f"{error.filename} cannot be written ({error.strerror}); what is finished is kept, and "
+            "the same command goes on from there"
         ) from error
 
 

@@ -16,9 +16,9 @@ from lopt.bundle import check_target
 from lopt.bundle_config import theta_sha256
 from lopt.bundle_files import WEIGHTS
 from meta_train.evaluation import Evaluation
-from meta_train.evaluation.card import Judged, judged
 from meta_train.evaluation.comparisons import merge
 from meta_train.evaluation.evaluation import SUMMARY
+from meta_train.evaluation.model_card import Judged, judged
 
 
 @dataclass(frozen=True, kw_only=True)

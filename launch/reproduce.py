@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         raise errors.unknown("--preset", preset, PRESETS)
 
     import tasks
-    from launch.evaluate.progress import EvaluationProgress
+    from meta_train.evaluation.result_progress import ResultProgress
     from meta_train.experiments import EXPERIMENTS
     from meta_train.experiments.run import reproduce
 
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
         raise errors.UserError(str(error)) from error
     folder = workdir.prepare(asked.workdir or f"runs/reproduce/{name}-{preset}")
     cache.enable()
-    progress = EvaluationProgress(len(plan.parts()))
+    progress = ResultProgress(len(plan.parts()))
     with signals.listen(), workdir.lock(folder), errors.writing(), progress:
         found = reproduce(name, plan, folder, progress.show)
     for finding in found:

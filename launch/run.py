@@ -24,7 +24,7 @@ from launch import (
 from launch.build import Experiment, build
 from launch.signals import StopRequests
 from meta_train import evaluation
-from meta_train.evaluation.card import judged
+from meta_train.evaluation.model_card import judged
 from meta_train.run import BadSteps, Checkpointing, Run, RunFailed, Start, Validation
 from meta_train.run.progress import make_progress
 from meta_train.run.records import Records
@@ -190,7 +190,9 @@ def _finish(
     folder: Path,
 ) -> None:
     """Plot, compare, and save the best theta and the last."""
-    from launch import bundles, comparison, plots
+    from launch import bundles
+    from launch.evaluate.evaluation_run import compare
+    from launch.report import run_figures
 
     last, validations = jax.device_get(training.theta), training.validations
     best, meta_step = training.best_theta, validations.best_meta_step
@@ -198,10 +200,10 @@ def _finish(
         best, meta_step = last, config.meta_steps
     more = {}
     if experiment.optimizer is not None and config.comparison.num_seeds:
-        found = comparison.compare(experiment, config, best)
+        found = compare(experiment, config, best)
         found.save(folder / workdir.COMPARISON)
         more = judged(found).entries
-    plots.write(folder)
+    run_figures.write(folder)
     card = bundles.make_card(config, metadata, meta_step, validations.best_loss)
     bundles.save(folder / "bundle", experiment.optimizer, best, {**card, **more})
     card = bundles.make_card(config, metadata, config.meta_steps, None)

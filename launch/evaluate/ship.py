@@ -19,22 +19,19 @@ from typing import Any, NamedTuple
 
 from configs.held_out import EvaluationConfig
 from launch import configuration
-from launch.evaluate.calibrated import SHIPPED
-from launch.evaluate.optimizers import make_baselines
-from launch.evaluate.run import make_plan
-from launch.evaluate.suite import make_suite
+from launch.evaluate.from_config import SHIPPED, make_baselines, make_plan, make_suite
 from meta_train.evaluation import Store, identity
 from meta_train.evaluation.judge import CRITERIA, tuning_key
-from meta_train.evaluation.store import write_atomically
+from meta_train.evaluation.result_store import write_atomically
 
 
 class Search(NamedTuple):
     """A search that a suite asks for."""
 
     label: str
-    """Of the task in the suite."""
+    """The label of the task in the suite."""
     task: str
-    """In the registry."""
+    """The name of the task in the registry."""
     baseline: str
     criterion: str
     key: dict[str, Any]
@@ -43,13 +40,12 @@ class Search(NamedTuple):
 def searches(suite: str) -> Iterator[Search]:
     """All searches of a packaged suite, by every criterion."""
     config = configuration.load(suite, EvaluationConfig)
-    fields = config.to_dict()
     plan = make_plan(config)
-    for workload in make_suite(fields):
+    for workload in make_suite(config):
         if workload.axis:
             continue
-        print_ = identity.fingerprint(workload.task)
-        for baseline in make_baselines(fields["baselines"]):
+        print_ = identity.Fingerprint(workload.task)
+        for baseline in make_baselines(config.baselines):
             for criterion in CRITERIA if baseline.space else ():
                 by = dataclasses.replace(plan, criterion=criterion)
                 key = tuning_key(baseline, workload, print_, by)
@@ -75,7 +71,9 @@ def main(words: Sequence[str]) -> int:
             continue
         target = SHIPPED / f"{suite}-jax{identity.tuning_versions()['jax']}.json"
         entries.sort(key=lambda entry: identity.canonical(entry["key"]))
-        lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
+        lines = ",\n".join(
+            json.dumps(entry, separators=(",", ":"), default=str) for entry in entries
+        )
         write_atomically(target, f"[\n{lines}\n]\n".encode())
         print(f"{len(entries)} searches in {target}; missing: {', '.join(missing) or 'none'}")
     return 0

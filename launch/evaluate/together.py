@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from launch import errors
-from meta_train.evaluation import Evaluation, tables
+from meta_train.evaluation import Evaluation, terminal_tables
 from meta_train.evaluation.comparisons import merge
 
 
@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return errors.USER_ERROR
-    Console(width=150).print(tables.comparisons(merged["comparisons"]))
+    Console(width=150).print(terminal_tables.comparisons(merged["comparisons"]))
     return errors.DONE
 
 

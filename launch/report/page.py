@@ -1,24 +1,60 @@
-"""From content to HTML: the templates, filled."""
+"""The page about a folder: what kind it is, its content, and the templates filled with it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from launch import cache, errors
+from launch.report import evaluation_page, run_folder, run_page
+from meta_train.evaluation import Evaluation
+from meta_train.evaluation.evaluation import SUMMARY
+from meta_train.figures import styles
+from meta_train.figures.panels import Panel
 from meta_train.versions import versions
 
 
-def render(template: str, content: Mapping[str, Any]) -> str:
-    """Fill a template of ``launch/report/templates``; text from outside is escaped.
+def make(folder: Path, figures: Path | None = None) -> str:
+    """The page about a run or an evaluation; a whole HTML page that refers to nothing outside.
 
     Args:
-        template: its file name.
-        content: its variables.
+        folder: work folder of ``lopt meta-train`` or ``lopt evaluate``.
+        figures: folder into which each figure is written too, as PNG and PDF.
 
-    Returns:
-        A whole HTML page that refers to nothing outside itself.
+    Raises:
+        UserError: it is neither, or the evaluation is not finished or damaged.
+        OSError: the figures cannot be written.
     """
+    cache.enable()
+    with styles.drawing():
+        template, content = _content(folder)
+        text = _fill(template, content)
+        if figures is not None:
+            figures.mkdir(parents=True, exist_ok=True)
+            for panel in _panels(content):
+                panel.save(figures)
+    return text
+
+
+def _content(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Template and content of the page."""
+    if (folder / SUMMARY).exists():
+        with errors.reading():
+            evaluation = Evaluation.load(folder)
+        return "evaluation.html", evaluation_page.content(evaluation, folder)
+    if run_folder.is_run(folder):
+        return "run.html", run_page.content(run_folder.read(folder))
+    raise errors.UserError(
+        f"{folder} is the work folder of no run (it has neither metrics.jsonl nor checkpoints/) "
+        "and of no finished evaluation (it has no summary.json); give the --workdir of lopt "
+        "meta-train or lopt evaluate"
+    )
+
+
+def _fill(template: str, content: Mapping[str, Any]) -> str:
+    """Fill a template of ``launch/report/templates``; text from outside is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("launch.report"),
         autoescape=True,
@@ -31,3 +67,14 @@ def render(template: str, content: Mapping[str, Any]) -> str:
         "by": versions(["lopt"])["lopt"],
     }
     return environment.get_template(template).render(**content, made=made)
+
+
+def _panels(content: Any) -> Iterator[Panel]:
+    """All panels in a page's content, however deep."""
+    if isinstance(content, Panel):
+        yield content
+    elif isinstance(content, Mapping):
+        yield from _panels(list(content.values()))
+    elif isinstance(content, list | tuple):
+        for entry in content:
+            yield from _panels(entry)

@@ -1,16 +1,31 @@
-"""Figures of a meta-training run."""
+"""Figures of a meta-training run, for its page and as the pictures that it leaves in its folder."""
+
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from launch.report import run_folder
 from launch.report.run_folder import Run, Series
-from meta_train.figures import panels
+from meta_train.figures import evaluation_figures, panels, styles
 from meta_train.figures.panels import Panel
 from meta_train.figures.styles import BLUE, GREEN, ORANGE, VERMILLION, Line
 
 _WIDE = (5.0, 3.2)
 _META_LOSSES = 40
 """Most points of the meta-loss; each averages over many of its particles' clocks."""
+
+
+def write(folder: Path) -> None:
+    """Write meta_loss and, where the run has ended with one, comparison, as PNG."""
+    run = run_folder.read(folder)
+    with styles.drawing():
+        made = [meta_loss(run)]
+        if run.comparison is not None:
+            made.append(evaluation_figures.side_by_side(run.comparison, "comparison"))
+        for panel in made:
+            if panel is not None:
+                panel.save(folder, ["png"])
 
 
 def meta_loss(run: Run) -> Panel | None:
@@ -81,8 +96,8 @@ def _bad_panel(run: Run) -> Panel | None:
     if not any(np.nansum(series.values) for series in counts.values()):
         return None
     figure, axes = panels.new("Diverged and skipped", "meta-step", "number so far")
-    styles = (Line(VERMILLION, (), 1.6), Line(BLUE, (6, 2), 1.6))
-    for (label, series), line in zip(counts.items(), styles, strict=True):
+    lines = (Line(VERMILLION, (), 1.6), Line(BLUE, (6, 2), 1.6))
+    for (label, series), line in zip(counts.items(), lines, strict=True):
         axes.step(series.steps, np.cumsum(np.nan_to_num(series.values)), where="post", label=label,
                   **line.kwargs())  # fmt: skip
     axes.set_ylim(bottom=0)

@@ -29,9 +29,9 @@ class Run(NamedTuple):
     folder: Path
     config: dict[str, Any]
     records: list[dict[str, Any]]
-    """Those of metrics.jsonl that can be read, by meta-step."""
+    """The records of metrics.jsonl that can be read, in the order of meta-steps."""
     comparison: Evaluation | None
-    """None before the run has ended."""
+    """The evaluation that ended the run; None before that."""
     finished: int | None
     """Meta-steps after which the run was finished."""
     remarks: list[str]

@@ -1,6 +1,7 @@
 """Hand-designed optimizers to judge a learned one against, each with what is tuned of it."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -125,3 +126,18 @@ BASELINES: dict[str, Baseline] = {
     ),
 }
 """Registry of baselines by name."""
+
+_ANY = {LEARNING_RATE: Range(1e-4, 1.0, 1e-3)}
+"""What is tuned of an optimizer that is not in the registry."""
+
+
+def known() -> dict[str, Baseline]:
+    """``BASELINES``, and all other optimizers of Optax that have a learning rate, by name."""
+    of_optax = {
+        name: Baseline(function, _ANY)
+        for module in (optax.contrib, optax)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if LEARNING_RATE in inspect.signature(function).parameters
+        and not name.startswith(("_", "scale_by_"))
+    }
+    return of_optax | BASELINES

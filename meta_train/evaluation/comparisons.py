@@ -8,21 +8,22 @@ validation accuracy; ratios of the time of a step. Numbers that are not finite a
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from meta_train.evaluation import aggregate
+from meta_train.evaluation.measures import BY_SEED
 
-MEASURES = ("mean_loss", "final_valid_loss")
 ITSELF = "itself, told the true num_steps"
 
 Row = Mapping[str, Any]
 """One optimizer in one setting: an entry of ``measures`` in summary.json."""
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
     """An optimizer and its rival in one setting; without a rival where none has a finite loss."""
 
     own: Row
@@ -40,19 +41,18 @@ def compare(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows, which compare an optimizer that was told a wrong number of steps with itself.
     """
     labels = [x["label"] for x in summary["tasks"] if x["set"] == "held_out" and not x["axis"]]
-    rows = {(x["task"], x["axis"], x["optimizer"]): x for x in summary["measures"]}
-    names = [x["name"] for x in summary["optimizers"]]
+    rows = by_place(summary["measures"])
     learned = [x["name"] for x in summary["optimizers"] if x["kind"] == "learned"]
     reference = summary["reference"]
     rivals = {f"best of {', '.join(reference)}": reference} if len(reference) > 1 else {}
-    rivals |= {name: [name] for name in names}
+    rivals |= {x["name"]: [x["name"]] for x in summary["optimizers"]}
     found = [
         {"optimizer": own, "axis": "", "to": to, "measure": measure}
-        | _together([_pair(rows, label, own, others, measure) for label in labels], measure)
+        | _together(pair_up(rows, labels, own, others, measure), measure)
         for own in learned
         for to, others in rivals.items()
         if to != own
-        for measure in MEASURES
+        for measure in BY_SEED
         if labels
     ]
     true = {x["label"]: (x["fields"], x["num_steps"]) for x in summary["tasks"] if not x["axis"]}
@@ -65,13 +65,13 @@ def compare(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
     for axis in dict.fromkeys(x["axis"] for x in told):
         for own in learned:
-            pairs = [
-                _Pair(rows[x["label"], axis, own], _finite(rows[x["label"], "", own], MEASURES[0]))
+            with_itself = [
+                Pair(rows[x["label"], axis, own], _finite(rows[x["label"], "", own], BY_SEED[0]))
                 for x in told
                 if x["axis"] == axis
             ]
-            row = {"optimizer": own, "axis": axis, "to": ITSELF, "measure": MEASURES[0]}
-            found.append(row | _together(pairs, MEASURES[0]))
+            row = {"optimizer": own, "axis": axis, "to": ITSELF, "measure": BY_SEED[0]}
+            found.append(row | _together(with_itself, BY_SEED[0]))
     return found
 
 
@@ -109,37 +109,77 @@ def _has(summary: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
     return any(all(x.get(y) == entry.get(y) for y in fields) for x in summary["optimizers"])
 
 
-def _pair(
-    rows: Mapping[Any, Row], label: str, own: str, others: Sequence[str], measure: str
-) -> _Pair:
-    finite = [x for name in others if (x := _finite(rows[label, "", name], measure)) is not None]
-    best = min(finite, key=lambda x: x[measure], default=None)
-    return _Pair(rows[label, "", own], best)
+def by_place(rows: Iterable[Row]) -> dict[tuple[str, str, str], Row]:
+    """Rows by task, axis and optimizer."""
+    return {(x["task"], x["axis"], x["optimizer"]): x for x in rows}
+
+
+def pair_up(
+    rows: Mapping[tuple[str, str, str], Row],
+    labels: Sequence[str],
+    own: str,
+    others: Sequence[str],
+    measure: str,
+) -> list[Pair]:
+    """An optimizer on every task, each with the one of the others that has the lowest loss there.
+
+    Args:
+        rows: the measures, see ``by_place``.
+        labels: the tasks.
+        own: the optimizer's name.
+        others: names of its rivals.
+        measure: the loss that is compared.
+    """
+    found = []
+    for label in labels:
+        finite = [x for name in others if (x := _finite(rows[label, "", name], measure))]
+        best = min(finite, key=lambda x: x[measure], default=None)
+        found.append(Pair(rows[label, "", own], best))
+    return found
+
+
+def ratios(pairs: Sequence[Pair], measure: str) -> dict[str, Float[np.ndarray, " seeds"]]:
+    """Each seed's loss over the rival's mean, by task, where the rival's loss is above zero."""
+    return {
+        own["task"]: np.asarray([_number(x) for x in own["by_seed"][measure]]) / x[measure]
+        for own, x in pairs
+        if x is not None and x[measure] > 0
+    }
+
+
+def interquartile(found: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """The interquartile mean of ``ratios`` with its interval; None where there are none."""
+    if not found:
+        return {"iqm": None, "iqm_low": None, "iqm_high": None}
+    table = np.stack(list(found.values()))
+    low, high = aggregate.iqm_interval(table)
+    return {"iqm": float(aggregate.iqm(table.ravel())), "iqm_low": low, "iqm_high": high}
 
 
 def _finite(row: Row, measure: str) -> Row | None:
     return None if row[measure] is None else row
 
 
-def _together(pairs: Sequence[_Pair], measure: str) -> dict[str, Any]:
-    """Ratios are over the tasks on which the rival has a loss above zero."""
-    rated = [(own, x) for own, x in pairs if x is not None and x[measure] > 0]
-    found: dict[str, Any] = {"iqm": None, "iqm_low": None, "iqm_high": None}
-    found |= {"worst": None, "worst_task": None}
-    if rated:
-        table = np.asarray([_by_seed(own, measure) / x[measure] for own, x in rated])
-        found["iqm"] = float(aggregate.iqm(table.ravel()))
-        found["iqm_low"], found["iqm_high"] = aggregate.iqm_interval(table)
-        means = table.mean(axis=1)
-        found["worst"] = float(means.max())
-        found["worst_task"] = rated[int(means.argmax())][0]["task"]
+def _together(pairs: Sequence[Pair], measure: str) -> dict[str, Any]:
+    """All columns of a row."""
+    found = ratios(pairs, measure)
+    means = {task: float(x.mean()) for task, x in found.items()}
+    worst = max(means, key=means.__getitem__, default=None)
     better = [_number(own[measure]) < (_number(x[measure]) if x else math.inf) for own, x in pairs]
-    found |= {"better": sum(better), "tasks": len(pairs)} | _accuracy(pairs) | _seconds(pairs)
-    infinite = {k for k, x in found.items() if isinstance(x, float) and not math.isfinite(x)}
-    return found | dict.fromkeys(infinite)
+    columns = {
+        **interquartile(found),
+        "worst": None if worst is None else means[worst],
+        "worst_task": worst,
+        "better": sum(better),
+        "tasks": len(pairs),
+        **_accuracy(pairs),
+        **_seconds(pairs),
+    }
+    infinite = {k for k, x in columns.items() if isinstance(x, float) and not math.isfinite(x)}
+    return columns | dict.fromkeys(infinite)
 
 
-def _accuracy(pairs: Sequence[_Pair]) -> dict[str, Any]:
+def _accuracy(pairs: Sequence[Pair]) -> dict[str, Any]:
     field = "final_valid_accuracy"
     differences = {
         own["task"]: own[field] - x[field]
@@ -154,17 +194,13 @@ def _accuracy(pairs: Sequence[_Pair]) -> dict[str, Any]:
     }
 
 
-def _seconds(pairs: Sequence[_Pair]) -> dict[str, Any]:
+def _seconds(pairs: Sequence[Pair]) -> dict[str, Any]:
     field = "microseconds_per_step"
     ratios = [own[field] / x[field] for own, x in pairs if x is not None]
     return {
         "seconds_ratio": float(np.median(ratios)) if ratios else None,
         "highest_seconds_ratio": max(ratios, default=None),
     }
-
-
-def _by_seed(row: Row, measure: str) -> np.ndarray:
-    return np.asarray([_number(x) for x in row["by_seed"][measure]])
 
 
 def _number(value: float | None) -> float:

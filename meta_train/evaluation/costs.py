@@ -1,7 +1,7 @@
 """What one update of an optimizer costs, apart from the gradient."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,18 +9,32 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from meta_train.evaluation.optimizers import Optimizer
+
 _SHAPES = {"kernel": (256, 256), "bias": (256,)}
 _STEPS = 10
 _REPEATS = 3
+_NUM_STEPS = 1000
+"""What an optimizer is told that T is."""
 
 
 class Cost(NamedTuple):
-    """Of a dense layer of 256 inputs and 256 units, per parameter."""
+    """What an update of a dense layer of 256 inputs and 256 units costs, per parameter."""
 
     ns_per_parameter: float
     """Time of one update on the default device, the best of three measurements."""
     bytes_per_parameter: float
     """Size of the optimizer's state."""
+
+
+def measure_costs(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
+    """The cost of each optimizer, as rows of summary.json."""
+    found = []
+    for one in optimizers:
+        cost = measure_cost(lambda theta, one=one: one.make(theta, {}, _NUM_STEPS), one.theta)
+        numbers = {name: float(f"{x:.6g}") for name, x in cost._asdict().items()}
+        found.append({"optimizer": one.name, **numbers})
+    return found
 
 
 def measure_cost(

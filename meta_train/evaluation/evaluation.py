@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,12 @@ import numpy as np
 from jaxtyping import Float
 
 from meta_train.evaluation import verdict
-from meta_train.evaluation.store import write_atomically
+from meta_train.evaluation.costs import measure_costs
+from meta_train.evaluation.optimizers import Optimizer
+from meta_train.evaluation.result_store import write_atomically
 from meta_train.evaluation.summary import FORMAT_VERSION, KIND
-from meta_train.evaluation.verdict import Duel, Loss
+from meta_train.evaluation.verdict import Loss, Verdict
+from meta_train.evaluation.workload import Setting
 
 SUMMARY, RESULTS = "summary.json", "results.csv"
 CURVES = ("train_loss", "valid_loss", "valid_accuracy")
@@ -25,28 +28,6 @@ COLUMNS = ("task", "axis", "optimizer", "seed", "step", *CURVES)
 
 Key = tuple[str, str, str]
 """Task, axis and optimizer."""
-
-
-class Setting(NamedTuple):
-    """A workload on record."""
-
-    label: str
-    axis: str
-    """The change: "horizon x3"; "" for the task itself."""
-    set: str
-    """"held_out", "validation" or "meta_training"."""
-    details: str = ""
-
-    @property
-    def held_out(self) -> bool:
-        """Whether it is in the set that enters aggregates."""
-        return self.set == "held_out"
-
-    @property
-    def title(self) -> str:
-        """For people: the set is named unless it is held out."""
-        words = f"{self.label}, {self.axis}" if self.axis else self.label
-        return words if self.held_out else f"{words} ({self.set.replace('_', '-')} task)"
 
 
 class Curve(NamedTuple):
@@ -58,41 +39,14 @@ class Curve(NamedTuple):
     """NaN where not finite."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """How one learned optimizer fared against the best baseline, by mean training loss.
-
-    Attributes:
-        optimizer: its name.
-        duels: by setting, in the order of the suite.
-        remarks: what else there is to say of each setting, for a line of text.
-    """
-
-    optimizer: str
-    duels: Mapping[Setting, Duel]
-    remarks: Mapping[Setting, str] = dataclasses.field(default_factory=dict)
-
-    def of(self, settings: Sequence[Setting]) -> list[Duel]:
-        """The duels of some settings."""
-        return [self.duels[x] for x in settings]
-
-    @property
-    def lines(self) -> list[str]:
-        """A sentence for every setting."""
-        return [f"{duel}{self.remarks.get(x, '')}" for x, duel in self.duels.items()]
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
     """A finished evaluation; ``meta_train.evaluation.summary`` says what its numbers mean.
 
     Attributes:
-        summary: what summary.json holds. Numbers that are not measured or not finite are None.
-        curves: by column of results.csv, then by task, axis and optimizer.
-        remarks: what could not be read.
+        summary: the content of summary.json. Numbers that are not known or not finite are None.
+        curves: curves by column of results.csv, then by task, axis and optimizer.
+        remarks: sentences about what could not be read.
     """
 
     summary: Mapping[str, Any]
@@ -122,7 +76,7 @@ class Evaluation:
     @functools.cached_property
     def settings(self) -> list[Setting]:
         """The workloads, in the order of the suite."""
-        return [_setting(x) for x in self.rows("tasks")]
+        return [Setting.of(x) for x in self.rows("tasks")]
 
     @property
     def learned(self) -> list[str]:
@@ -165,25 +119,30 @@ class Evaluation:
             for x in self.settings
         }
         rows = {x: self.measures.get((x.label, x.axis, optimizer), {}) for x in self.settings}
-        return Verdict(optimizer, duels, {x: _speed(row) for x, row in rows.items()})
+        return Verdict(optimizer, duels, {x: verdict.remark(row) for x, row in rows.items()})
 
     def table(self) -> Any:
         """Every optimizer on every workload, a table that ``rich.print`` shows."""
-        from meta_train.evaluation import tables  # imports this module
+        from meta_train.evaluation import terminal_tables  # imports this module
 
-        return tables.losses(self)
+        return terminal_tables.losses(self)
 
     def aggregate(self) -> Any:
-        """Likewise all held-out tasks together, by ratios to the reference, and costs."""
-        from meta_train.evaluation import tables
+        """A table of all held-out tasks together, by ratios to the reference, and of costs."""
+        from meta_train.evaluation import terminal_tables
 
-        return tables.aggregate(self)
+        return terminal_tables.aggregate(self)
 
     def comparisons(self) -> Any:
-        """Likewise each learned optimizer against each other one, over all held-out tasks."""
-        from meta_train.evaluation import tables
+        """A table of each learned optimizer against each other one, over all held-out tasks."""
+        from meta_train.evaluation import terminal_tables
 
-        return tables.comparisons(self.rows("comparisons"))
+        return terminal_tables.comparisons(self.rows("comparisons"))
+
+    def with_costs(self, optimizers: Iterable[Optimizer]) -> "Evaluation":
+        """The same with what one update of each optimizer costs, which is measured now."""
+        costs = {"costs": measure_costs(optimizers)}
+        return dataclasses.replace(self, summary={**self.summary, **costs})
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write results.csv and then, as the sign that all is there, summary.json.
@@ -230,33 +189,6 @@ class Evaluation:
 
 def _key(row: Mapping[str, Any]) -> Key:
     return str(row.get("task")), str(row.get("axis") or ""), str(row.get("optimizer"))
-
-
-def _speed(row: Mapping[str, Any]) -> str:
-    """When it comes to the target, and how often it diverges, in words that follow others."""
-    words, goal = "", f"the final loss of {row.get('target_optimizer')}"
-    if row.get("target") is not None and row.get("steps_to_target") is None:
-        words = f"; never at {goal}"
-    elif row.get("speedup") is not None and row.get("speedup_seconds") is not None:
-        words = f"; at {goal} {row['speedup']:.2f} x as fast in steps"
-        words += f", {row['speedup_seconds']:.2f} x in time"
-    if row.get("diverged"):
-        words += f"; {100 * row['diverged']:.0f} % of the runs diverged"
-    return words
-
-
-def _setting(row: Mapping[str, Any]) -> Setting:
-    fields = row.get("fields") if isinstance(row.get("fields"), dict) else {}
-    parts = [str(row.get("name") or "")]
-    parts += [f"{name} = {json.dumps(value)}" for name, value in (fields or {}).items()]
-    for field, noun in (("num_params", "parameters"), ("num_steps", "inner steps")):
-        count = row.get(field)
-        parts += [f"{count:,} {noun}"] if isinstance(count, int) else []
-    details = ", ".join(part for part in parts if part)
-    # Before there were three sets, what was not held out was meta-trained on.
-    before = "meta_training" if row.get("held_out") is False else "held_out"
-    set_ = str(row.get("set") or before)
-    return Setting(str(row.get("label")), str(row.get("axis") or ""), set_, details)
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,22 @@ def program_digest(function: Callable[[Any, jax.Array], Any], subject: Any) -> s
         found.update(str((leaf.shape, leaf.dtype)).encode())
         found.update(leaf.tobytes())
     return found.hexdigest()
+
+
+class Fingerprint:
+    """The ``fingerprint`` of a task as a part of keys: taken when a key first becomes text.
+
+    Where results are neither kept nor looked for no key does, and nothing is computed.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._lock = task, threading.Lock()
+        self._text = ""
+
+    def __str__(self) -> str:
+        with self._lock:  # several optimizers may ask at once
+            self._text = self._text or fingerprint(self._task)
+        return self._text
 
 
 def tuning_versions() -> dict[str, str]:

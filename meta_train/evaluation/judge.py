@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from meta_train.evaluation import identity, measures
+from meta_train.evaluation import identity
+from meta_train.evaluation.measures import mean_losses
 from meta_train.evaluation.optimizers import Optimizer
+from meta_train.evaluation.result_store import Store
 from meta_train.evaluation.runner import Curves, Programs, Runner
-from meta_train.evaluation.store import Store
-from meta_train.evaluation.tuning import Budget, Hyperparameters, Trial, Tuned, tune
+from meta_train.evaluation.tuning import Budget, Hyperparameters, Tuned, tune
 from meta_train.evaluation.workload import Workload
 
 CRITERIA = ("mean_loss", "final_valid_loss")
@@ -63,24 +64,24 @@ class Plan:
 
     @property
     def tuning_keys(self) -> jax.Array:
-        """Of the runs of each trial [tuning_seeds]."""
+        """The keys of the runs of each trial [tuning_seeds]."""
         key = jax.random.fold_in(jax.random.key(self.seed), _TUNING)
         return key[None] if self.tuning_seeds == 1 else jax.random.split(key, self.tuning_seeds)
 
     @property
     def judging_keys(self) -> jax.Array:
-        """Of the runs that judge [num_seeds]."""
+        """The keys of the runs that judge [num_seeds]."""
         key = jax.random.fold_in(jax.random.key(self.seed), _JUDGING)
         return jax.random.split(key, self.num_seeds)
 
 
 class Prepared(NamedTuple):
-    """A workload with what all optimizers share on it."""
+    """A workload with what all optimizers share on it, computed when one of them first needs it."""
 
     workload: Workload
     programs: Programs
-    fingerprint: str
-    """Of the task."""
+    fingerprint: identity.Fingerprint
+    """The task's part of the keys of results."""
 
 
 class Judged(NamedTuple):
@@ -90,9 +91,9 @@ class Judged(NamedTuple):
     optimizer: str
     tuned: Tuned
     tuned_here: bool
-    """Whether the search was on this very workload; else on the task itself."""
+    """True where the search was on this very workload, False where it was on the task itself."""
     source: str
-    """Where the hyperparameters are from: "search", "cache" or "shipped"."""
+    """The hyperparameters are from a "search", the "cache", or "shipped"."""
     curves: Curves
 
 
@@ -109,7 +110,7 @@ def prepare(workload: Workload, plan: Plan) -> Prepared:
             f"{plan.num_points}, the points to record."
         )
     programs = Programs(workload.task, workload.num_steps, span, plan.valid_batches)
-    return Prepared(workload, programs, identity.fingerprint(workload.task))
+    return Prepared(workload, programs, identity.Fingerprint(workload.task))
 
 
 def judge(
@@ -139,7 +140,7 @@ def judge(
 
 
 def tuning_key(
-    optimizer: Optimizer, workload: Workload, fingerprint: str, plan: Plan
+    optimizer: Optimizer, workload: Workload, fingerprint: identity.Fingerprint, plan: Plan
 ) -> dict[str, Any]:
     """What the outcome of a search is found by, as JSON."""
     return {
@@ -155,7 +156,7 @@ def tuning_key(
 
 
 def _base_key(
-    optimizer: Optimizer, workload: Workload, fingerprint: str, plan: Plan
+    optimizer: Optimizer, workload: Workload, fingerprint: identity.Fingerprint, plan: Plan
 ) -> dict[str, Any]:
     declared = _declared(optimizer, workload)
     return {
@@ -178,23 +179,23 @@ def _tuned(
 ) -> tuple[Tuned, str]:
     found = store.load_json(key)
     if found is not None:
-        return _from_json(found), "cache"
+        return Tuned.from_json(found), "cache"
     found = store.load_shipped(key)
     if found is not None:
-        return _from_json(found), "shipped"
+        return Tuned.from_json(found), "shipped"
 
     def measure(trials: Sequence[Hyperparameters]) -> np.ndarray:
         by_validation = plan.criterion == "final_valid_loss"
         runs = [trial for trial in trials for _ in range(plan.tuning_seeds)]
         keys = jax.numpy.tile(plan.tuning_keys, len(trials))
         curves = train(runs, keys, validated=by_validation)
-        scores = measures.mean_losses(curves.train_loss)
+        scores = mean_losses(curves.train_loss)
         if by_validation:
             scores = np.where(np.isfinite(scores), curves.valid_loss[:, -1], np.inf)
         return scores.reshape(len(trials), plan.tuning_seeds).mean(axis=1)
 
     tuned = tune(optimizer.space, plan.budget, measure, plan.seed)
-    store.save_json(key, _to_json(tuned))
+    store.save_json(key, tuned.to_json())
     return tuned, "search"
 
 
@@ -247,28 +248,3 @@ class _Trainer:
         *curves, seconds = zip(*parts, strict=True)
         train, valid, accuracy = (np.concatenate(x)[: len(trials)] for x in curves)
         return Curves(train, valid, accuracy, np.asarray(np.mean(seconds)))
-
-
-def _to_json(tuned: Tuned) -> dict[str, Any]:
-    names = list(tuned.hyperparameters)
-    return {
-        "names": names,
-        "best": [tuned.hyperparameters[name] for name in names],
-        "at_edge": tuned.at_edge,
-        "trials": [
-            [trial.score if np.isfinite(trial.score) else None]
-            + [trial.hyperparameters[name] for name in names]
-            for trial in tuned.trials
-        ],
-    }
-
-
-def _from_json(entry: Mapping[str, Any]) -> Tuned:
-    def named(values: Sequence[float]) -> Hyperparameters:
-        return dict(zip(entry["names"], values, strict=True))
-
-    trials = (
-        Trial(named(values), np.inf if score is None else score)
-        for score, *values in entry["trials"]
-    )
-    return Tuned(named(entry["best"]), tuple(trials), entry["at_edge"])

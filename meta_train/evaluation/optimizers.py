@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 import lopt
 from lopt import bundle_config
-from meta_train.evaluation.baselines import BASELINES, Baseline, Range
+from meta_train.evaluation.baselines import Baseline, Range, known
 
 _MULTIPLIER = {"learning_rate_multiplier": Range(0.1, 10.0, 1.0)}
 """What is tuned of a learned optimizer."""
@@ -22,16 +24,16 @@ class Optimizer:
     """One optimizer that is judged; made by ``learned``, ``with_tuned_multiplier``, ``baseline``.
 
     Attributes:
-        name: in tables.
+        name: what tables call it.
         kind: "learned", "learned, tuned", which no verdict is about, or "baseline".
         description: what it is, in a line.
         space: what is tuned.
-        make: from theta, hyperparameters and the number of inner steps to the optimizer.
+        make: a function of theta, hyperparameters and the number of inner steps.
         identity: what decides its training runs, besides hyperparameters, as JSON.
         theta: meta-parameters; () of a baseline.
         horizon: inner steps that a learned optimizer was meta-trained for; None where unknown.
-        card: of the bundle.
-        folder: of the bundle; None where it came from no folder.
+        card: the card of its bundle; {} of a baseline.
+        folder: the folder of its bundle; None where it came from no folder.
     """
 
     name: str
@@ -44,6 +46,20 @@ class Optimizer:
     horizon: int | None = None
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     folder: Path | None = None
+
+    def check(self) -> None:
+        """Trace one update of two small parameters.
+
+        Raises:
+            TypeError, ValueError: it cannot be traced, mostly for want of an argument.
+        """
+
+        def update(params: Any) -> Any:
+            optimizer = optax.with_extra_args_support(self.make(self.theta, {}, 1))
+            return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros(()))
+
+        small = {name: np.zeros(shape, np.float32) for name, shape in (("w", (2, 2)), ("b", 2))}
+        jax.eval_shape(update, small)
 
 
 def learned(
@@ -105,14 +121,14 @@ def baseline(of: Baseline | str, name: str | None = None, **fixed: Any) -> Optim
     """A hand-designed optimizer, tuned on every workload.
 
     Args:
-        of: the baseline, or its name in ``BASELINES``.
-        name: in tables; by default that of ``BASELINES``.
+        of: the baseline, or the name of one that is ``known``.
+        name: in tables; by default that one.
         **fixed: hyperparameters that are given, not tuned; with a learning rate nothing is tuned.
 
     Raises:
         KeyError: no baseline has that name.
     """
-    of, name = (BASELINES[of], name or of) if isinstance(of, str) else (of, name)
+    of, name = (known()[of], name or of) if isinstance(of, str) else (of, name)
     chosen = of.fix(fixed)
     return Optimizer(
         name or chosen.factory.__name__,

@@ -36,7 +36,7 @@ class Curves(NamedTuple):
     valid_accuracy: Float[np.ndarray, "runs points"]
     """NaN where the task has no metric "accuracy"."""
     seconds_per_step: Float[np.ndarray, ""]
-    """Of training alone, compilation not counted: elapsed time over runs and steps."""
+    """The elapsed time of training, without compilation, over runs and steps."""
 
 
 class Programs:

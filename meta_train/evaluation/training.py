@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     step_keys: jax.Array
     """A key for every inner step [T]."""
     valid_key: jax.Array
-    """Of the batches on which parameters are validated."""
+    """The key of the batches on which parameters are validated."""
 
 
 def make_problem(task: Task, key: jax.Array, num_steps: int) -> Problem:

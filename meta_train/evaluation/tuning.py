@@ -7,7 +7,7 @@ learning rate is the hyperparameter that stands first, whatever its name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -36,10 +36,36 @@ class Tuned(NamedTuple):
     """The outcome of a search."""
 
     hyperparameters: Hyperparameters
-    """Those of the best trial, the first of equals."""
+    """The hyperparameters of the best trial, the first of equals."""
     trials: tuple[Trial, ...]
     at_edge: bool
     """Whether the best grid value is the first or the last: the range may be too narrow."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data: names once, then a row of numbers for every trial."""
+        names = list(self.hyperparameters)
+        return {
+            "names": names,
+            "best": [self.hyperparameters[name] for name in names],
+            "at_edge": self.at_edge,
+            "trials": [
+                [score if np.isfinite(score) else None, *(values[name] for name in names)]
+                for values, score in self.trials
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Tuned":
+        """What ``to_json`` has made."""
+
+        def named(values: Sequence[float]) -> Hyperparameters:
+            return dict(zip(entry["names"], values, strict=True))
+
+        trials = (
+            Trial(named(values), np.inf if score is None else score)
+            for score, *values in entry["trials"]
+        )
+        return cls(named(entry["best"]), tuple(trials), entry["at_edge"])
 
 
 def tune(

@@ -5,9 +5,12 @@ clear one, nor is one whose standard error is not known; the error is that of in
 that shared ones are on the safe side. An optimizer that diverged is worse than one that did not.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from meta_train.evaluation.workload import Setting
 
 LOWER, HIGHER, UNCLEAR, UNKNOWN = "lower", "higher", "unclear", "unknown"
 _CLEAR = 2.0
@@ -19,9 +22,9 @@ class Loss(NamedTuple):
 
     optimizer: str
     mean: float
-    """Not finite where it diverged or was not measured."""
+    """The mean over seeds; not finite where the optimizer diverged or was not measured."""
     std_error: float
-    """Over seeds; NaN where it is not known."""
+    """The standard error over seeds; NaN where it is not known."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Loss":
@@ -46,7 +49,7 @@ class Duel(NamedTuple):
     task: str
     learned: Loss
     best: Loss | None
-    """None where no baseline has a finite loss."""
+    """The best baseline; None where none has a finite loss."""
     outcome: str
     """Whether the learned optimizer's loss is ``LOWER``, ``HIGHER`` or ``UNCLEAR``; ``UNKNOWN``
     where neither has one, or there is no baseline."""
@@ -78,6 +81,46 @@ def _outcome(learned: Loss, best: Loss | None) -> str:
     if not abs(difference) > _CLEAR * math.hypot(learned.std_error, best.std_error):
         return UNCLEAR
     return LOWER if difference < 0 else HIGHER
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How one learned optimizer fared against the best baseline, by mean training loss.
+
+    Attributes:
+        optimizer: the name of the learned optimizer.
+        duels: the duel on every setting, in the order of the suite.
+        remarks: words for every setting that follow the duel's in a line of text.
+    """
+
+    optimizer: str
+    duels: Mapping[Setting, Duel]
+    remarks: Mapping[Setting, str] = dataclasses.field(default_factory=dict)
+
+    def of(self, settings: Sequence[Setting]) -> list[Duel]:
+        """The duels of some settings."""
+        return [self.duels[x] for x in settings]
+
+    @property
+    def lines(self) -> list[str]:
+        """A sentence for every setting."""
+        return [f"{duel}{self.remarks.get(x, '')}" for x, duel in self.duels.items()]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def remark(row: Mapping[str, Any]) -> str:
+    """When it comes to the target, and how often it diverges, in words that follow a duel's."""
+    words, goal = "", f"the final loss of {row.get('target_optimizer')}"
+    if row.get("target") is not None and row.get("steps_to_target") is None:
+        words = f"; never at {goal}"
+    elif row.get("speedup") is not None and row.get("speedup_seconds") is not None:
+        words = f"; at {goal} {row['speedup']:.2f} x as fast in steps"
+        words += f", {row['speedup_seconds']:.2f} x in time"
+    if row.get("diverged"):
+        words += f"; {100 * row['diverged']:.0f} % of the runs diverged"
+    return words
 
 
 def tally(duels: Sequence[Duel]) -> str:

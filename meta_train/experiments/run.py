@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from meta_train.evaluation import Store, identity
-from meta_train.evaluation.store import write_atomically
+from meta_train.evaluation.result_store import write_atomically
 from meta_train.experiments.experiment import Finding, Part, Plan, Table
 from meta_train.figures import styles
 

@@ -19,9 +19,9 @@ _DPI = 200
 WIDTH, HEIGHT = 4.0, 2.7
 """Inches; a figure fills a phone's width, and a third of a desk screen's, at a like type size."""
 _LONGEST = 40
-"""Characters of a title."""
+"""The most characters of a title."""
 MOST_BLOCKS = 80
-"""Points that a long series is drawn with."""
+"""The most points that a long series is drawn with."""
 _LEAST_LOG_SPAN = 3.0
 """Losses that span less are drawn on a linear axis."""
 
@@ -40,7 +40,7 @@ class Panel(NamedTuple):
 
     figure: Figure
     name: str
-    """Unlike that of any other figure beside it; files have this name."""
+    """A name that no other figure beside it has; files are called by it."""
     label: str
     """What it shows, for those who cannot see it."""
     caption: str = ""
@@ -69,7 +69,7 @@ class Blocks(NamedTuple):
     size: int
     """Values in a block; the last may have fewer."""
     finite: np.ndarray
-    """Whether all values of the block are."""
+    """True where all values of the block are finite."""
 
 
 def new(

@@ -5,7 +5,7 @@ import json
 import pytest
 from matplotlib.image import imread
 
-from launch import plots
+from launch.report import run_figures
 from tests.launch.report.conftest import make_summary, write_results, write_run
 
 
@@ -22,13 +22,13 @@ def test_pictures_of_a_run_that_was_compared(labels, tmp_path):
     summary = make_summary(labels, baselines=("adam", "schedule_free"))
     write_results(folder / "results.csv", summary)
     (folder / "summary.json").write_text(json.dumps(summary))
-    plots.write(tmp_path)
+    run_figures.write(tmp_path)
     assert is_picture(tmp_path / "comparison.png")
     assert is_picture(tmp_path / "meta_loss.png")
 
 
 @pytest.mark.parametrize("records", [1, 3, 500])
 def test_pictures_of_a_run_that_was_not(records, tmp_path):
-    plots.write(write_run(tmp_path, records=records, compared=False, bundle=False))
+    run_figures.write(write_run(tmp_path, records=records, compared=False, bundle=False))
     assert is_picture(tmp_path / "meta_loss.png")
     assert not (tmp_path / "comparison.png").exists()

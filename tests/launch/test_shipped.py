@@ -10,7 +10,7 @@ import pytest
 import lopt
 from launch import cli, configuration, first_theta, run
 from launch.build import build
-from launch.evaluate.optimizers import load_bundles
+from launch.evaluate.from_config import load_bundles
 from lopt import bundle_config, shipped
 from tests.launch.test_export import summary
 from tests.launch.test_first_theta import config

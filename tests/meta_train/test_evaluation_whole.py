@@ -25,6 +25,7 @@ from meta_train.evaluation import (
     train,
 )
 from meta_train.evaluation.evaluation import CURVES
+from meta_train.evaluation.measures import MEASURES, Measure
 from meta_train.evaluation.optimizers import with_tuned_multiplier
 from meta_train.evaluation.training import advance, make_problem, validate
 from meta_train.evaluation.verdict import HIGHER, LOWER
@@ -88,6 +89,16 @@ def test_tables_have_a_row_for_each(finished):
     assert finished.comparisons().row_count == len(finished.rows("comparisons")) > 0
 
 
+def test_a_measure_is_one_entry(optimizers, monkeypatch):
+    first = Measure(lambda x: float(x.curves.train_loss[:, 0].mean()), column="first")
+    monkeypatch.setitem(MEASURES, "first_loss", first)
+    found = evaluate(optimizers[2:], [BOWL], PLAN)
+    value = found.value(found.settings[0], "sgd", "first_loss")
+    losses = found.curves["train_loss"]["bowl", "", "sgd"].values
+    assert value == pytest.approx(losses[:, 0].mean(), rel=1e-5)
+    assert f"{value:.3g}" in list(found.table().columns[-1].cells)
+
+
 def test_it_is_read_as_it_was_saved(finished, tmp_path):
     finished.save(tmp_path)
     read = Evaluation.load(tmp_path)
@@ -109,6 +120,19 @@ def test_what_is_in_the_store_is_not_trained_again(finished, optimizers, tmp_pat
     assert {key: row["mean_loss"] for key, row in again.measures.items()} == losses
     with pytest.raises(TypeError):
         evaluate(optimizers, SUITE, dataclasses.replace(PLAN, seed=1), Store([tmp_path]))
+
+
+def test_data_are_hashed_and_costs_measured_only_for_who_asks(
+    finished, optimizers, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("meta_train.evaluation.identity.fingerprint", None)
+    evaluate(optimizers[2:], [BOWL], PLAN)
+    with pytest.raises(TypeError):
+        evaluate(optimizers[2:], [BOWL], PLAN, Store([tmp_path]))
+    assert finished.rows("costs") == []
+    costs = finished.with_costs(optimizers).rows("costs")
+    assert [x["optimizer"] for x in costs] == ["good", "slow", "sgd"]
+    assert all(x["ns_per_parameter"] > 0 for x in costs)
 
 
 @pytest.mark.parametrize("tuning_seeds", [1, 3])

@@ -6,11 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from configs import Named
 from launch import cli
-from launch.evaluate import calibration
-from launch.evaluate.calibrated import SHIPPED
-from launch.evaluate.optimizers import make_baselines
-from meta_train.evaluation import BASELINES, Runner
+from launch.evaluate.from_config import SHIPPED, make_baselines
+from meta_train.evaluation import BASELINES, Runner, calibration
 from meta_train.evaluation.calibration import log_losses
 from tests.launch.evaluate.conftest import SMALL
 
@@ -25,6 +24,14 @@ WORDS = (
     "--workers=1",
 )
 ADAM = {"name": "adam", "learning_rate": 0.1}
+
+
+def named(entries):
+    """Baselines as a config has them."""
+    return {
+        label: Named(name=fields["name"], fields={k: v for k, v in fields.items() if k != "name"})
+        for label, fields in entries.items()
+    }
 
 
 def calibrate(folder, *words):
@@ -93,7 +100,7 @@ def test_an_evaluation_takes_the_setting_and_tunes_nothing(finished, place):
     folder, found = finished
     entry = {"name": "adamw_cosine", "calibrated": str(folder / place)}
     by_hand = {"name": "adamw_cosine", **found["adamw_cosine"]["hyperparameters"]}
-    made, expected, adam = make_baselines({"one": entry, "other": by_hand, "adam": ADAM})
+    made, expected, adam = make_baselines(named({"one": entry, "other": by_hand, "adam": ADAM}))
     assert (made.name, made.space) == ("one", {})
     assert made.identity == expected.identity != adam.identity
     assert made.description == expected.description + "; calibrated"
@@ -109,7 +116,7 @@ def test_what_comes_with_the_package_is_of_the_packaged_tasks():
     shipped = json.loads(file.read_text())
     assert set(shipped) == set(BASELINES)
     for name, entry in shipped.items():
-        (baseline,) = make_baselines({name: {"name": name, "calibrated": True}})
+        (baseline,) = make_baselines(named({name: {"name": name, "calibrated": True}}))
         assert (baseline.name, baseline.space) == (name, {})
         assert entry["num_steps"] == 1000
         for key, span in BASELINES[name].space.items():

@@ -14,12 +14,12 @@ import pytest
 import lopt
 from configs.held_out import EvaluationConfig
 from launch import cli, configuration
-from launch.evaluate import run, together
-from launch.report import build
+from launch.evaluate import together
+from launch.report.page import make as make_page
 from lopt import bundle_config
-from meta_train.evaluation import Evaluation, judge
-from meta_train.evaluation.card import judged
+from meta_train.evaluation import Evaluation, judge, terminal_tables
 from meta_train.evaluation.evaluation import COLUMNS
+from meta_train.evaluation.model_card import judged
 from tests.launch.conftest import ROOT
 from tests.launch.evaluate.conftest import SMALL
 
@@ -171,7 +171,7 @@ def test_the_bundle_is_named_and_drawn(finished, bundle):
     assert entry["bundle"] == str(bundle)
     theta = lopt.load_bundle(bundle).theta
     assert entry["theta_sha256"] == bundle_config.theta_sha256(jax.tree.leaves(theta))
-    assert "sgd_schedule; " in build.make(folder)
+    assert "sgd_schedule; " in make_page(folder)
 
 
 def test_a_card_takes_it(finished):
@@ -205,7 +205,7 @@ def test_learned_optimizers_alone_are_told_a_wrong_number_of_steps(finished, cap
     assert [x["declared_num_steps"] for x in summary["tasks"]] == [20, 40, 60, 20]
     assert {x["runs"] for x in summary["aggregate"]} == {4 * 2}
     assert len(list((folder / "parts").glob("*.npz"))) == 3 * 3 + 1
-    run.show(Evaluation.load(folder))
+    terminal_tables.show(Evaluation.load(folder))
     shown = capsys.readouterr().out.splitlines()
     (heading,) = [i for i, line in enumerate(shown) if line.strip() == "bowl, told x3"]
     assert shown[heading + 1].split()[0] == "small"
@@ -277,14 +277,23 @@ def test_a_defect_is_not_called_a_mistake_of_the_user(evaluate, tmp_path, monkey
 
 
 def test_a_disk_that_is_full_fails_the_command(tmp_path, monkeypatch, capsys):
-    def full(path, content):
-        raise OSError(28, "No space left on device", str(path))
+    def full(file):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("meta_train.evaluation.store.write_atomically", full)
+    monkeypatch.setattr("meta_train.evaluation.result_store.os.fsync", full)
     assert cli.main(["evaluate", *SMALL, f"--workdir={tmp_path}"]) == 1
     shown = capsys.readouterr().err
     assert "cannot be written (No space left on device)" in shown
     assert "the same command goes on from there" in shown
+
+
+def test_a_file_that_cannot_be_read_is_not_called_unwritable(evaluate, tmp_path, monkeypatch):
+    def fail(self, *arguments, **keywords):
+        raise FileNotFoundError(2, "No such file or directory", "data.npz")
+
+    monkeypatch.setattr(judge._Trainer, "__call__", fail)
+    with pytest.raises(FileNotFoundError, match=r"data\.npz"):
+        evaluate(tmp_path, *SMALL)
 
 
 def test_a_curve_that_is_not_finite_is_told(evaluate, tmp_path):

@@ -9,12 +9,10 @@ from contextlib import nullcontext
 import pytest
 
 from configs.base import RunConfig
-from configs.held_out import EvaluationConfig
+from configs.held_out import EvaluationConfig, SuiteTask
 from launch import configuration
 from launch.errors import UserError
-from launch.evaluate import held_out
-from launch.evaluate.optimizers import load_bundles
-from launch.evaluate.suite import make_suite
+from launch.evaluate.from_config import check_sets, load_bundles, make_suite
 from tasks import TASKS
 from tasks.registry import identity
 from tests.launch.evaluate.conftest import SMALL, save_bundle
@@ -69,11 +67,10 @@ def test_a_validation_task_is_refused(user_error, bundle, tmp_path):
 )  # fmt: skip
 def test_no_task_is_called_purer_than_it_is(bundle, dim, named, refused):
     optimizers = load_bundles([str(bundle)])
-    fields = {"name": "quadratic", "dim": dim, "set": named}
-    given = {"tasks": {"again": fields}, "axes": {}, "num_steps": 20, "num_points": 4}
-    (workload,) = make_suite({**given, "data_dir": None})
+    task = SuiteTask(name="quadratic", set=named, fields={"dim": dim})
+    (workload,) = make_suite(EvaluationConfig(tasks={"again": task}, num_steps=20, num_points=4))
     with pytest.raises(UserError, match="a validation task") if refused else nullcontext():
-        held_out.check([workload], optimizers)
+        check_sets([workload], optimizers)
 
 
 def test_a_bundle_that_does_not_say_is_told(evaluate, tmp_path, capsys):
@@ -146,5 +143,5 @@ def test_packaged_suites_are_as_large_as_they_say():
     assert set(small.tasks) & set(large.tasks) == set()
     assert len(large.tasks) >= 6
     large = dataclasses.replace(large, axes={})
-    for workload in make_suite(large.to_dict()):
+    for workload in make_suite(large):
         assert 100_000 <= workload.num_params <= 1_000_000

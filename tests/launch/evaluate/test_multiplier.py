@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import lopt
-from launch.evaluate import optimizers
+from launch.evaluate.from_config import load_bundles
 from meta_train.evaluation import Evaluation
-from meta_train.evaluation.card import judged
+from meta_train.evaluation.model_card import judged
 from tests.launch.evaluate.conftest import SMALL, save_bundle
 
 NAME = "small, multiplier tuned"
@@ -40,7 +40,7 @@ def test_it_is_tuned_on_the_baselines_budget(finished):
 
 
 def test_the_factor_is_on_the_steps(bundle):
-    plain, tuned = optimizers.load_bundles([str(bundle)], multiplier=True)
+    plain, tuned = load_bundles([str(bundle)], multiplier=True)
     params, grads = np.ones(3, np.float32), np.arange(3, dtype=np.float32)
 
     def step(optimizer, hyperparameters) -> Any:

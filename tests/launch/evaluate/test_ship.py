@@ -7,10 +7,10 @@ import pytest
 
 from configs.held_out import EvaluationConfig
 from launch import configuration
-from launch.evaluate import run, ship
-from launch.evaluate.calibrated import SHIPPED
+from launch.evaluate import evaluation_run, ship
+from launch.evaluate.from_config import SHIPPED
 from meta_train.evaluation import Store, identity
-from meta_train.evaluation.store import read_shipped
+from meta_train.evaluation.result_store import read_shipped
 from tests.launch.evaluate.conftest import SMALL
 
 WORDS = (*SMALL, "--config.baselines=adam")
@@ -31,7 +31,7 @@ def test_searches_of_the_suite_are_collected_and_found(
     suite = configuration.load(str(parts.parent / "config.json"), EvaluationConfig)
     suite = dataclasses.replace(suite, tasks={"wine_mlp": suite.tasks["wine_mlp"]})
     folder = tmp_path / "shipped"
-    for module in (run, ship):
+    for module in (evaluation_run, ship):
         monkeypatch.setattr(module, "SHIPPED", folder)
     with monkeypatch.context() as patch:
         patch.setattr(configuration, "SUITES", ("small",))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tasks
-from meta_train.evaluation import Store, identity, store
+from meta_train.evaluation import Store, identity
+from meta_train.evaluation import result_store as store
 
 KEY = {"kind": "tuned", "task": "abc", "optimizer": {"optax": "adam", "fixed": {"b1": 0.9}}}
 VALUE = {"best": [0.1], "at_edge": False}

@@ -4,8 +4,11 @@ import re
 
 import pytest
 
-from launch.report import build, evaluation_tables, evaluation_words
+from launch.report import page_tables
+from launch.report.page import make as make_page
 from meta_train.evaluation import Evaluation
+from meta_train.evaluation.measures import MEASURES, Measure
+from meta_train.evaluation.sentences import sentences
 from tests.launch.report import reading
 from tests.launch.report.conftest import HOSTILE, LEARNED, save_bundle, write_evaluation
 
@@ -45,8 +48,19 @@ def test_every_row_of_losses_marks_its_best(page):
     assert all(row.count("best") == 1 for row in rows if "%" in row or "\N{EN DASH}" not in row)
 
 
+def test_a_new_measure_has_a_table(tmp_path, edit_json, monkeypatch):
+    monkeypatch.setitem(
+        MEASURES, "depth", Measure(lambda _: None, caption="Depth", page_spec=".1f")
+    )
+    folder = write_evaluation(tmp_path, ("conv",), baselines=TWO)
+    edit_json(folder / "summary.json", lambda x: x["measures"][0].update(depth=3.14))
+    page = reading.check(make_page(folder))
+    assert "Depth" in page.text
+    assert " 3.1 " in page.text
+
+
 def test_evaluation_with_its_bundle_draws_the_rule(tmp_path, edit_json, monkeypatch):
-    from launch.report import rule_section
+    from launch.report import update_rules
 
     folder = write_evaluation(tmp_path, ("conv",), baselines=TWO)
     save_bundle(tmp_path / "bundle")
@@ -54,8 +68,8 @@ def test_evaluation_with_its_bundle_draws_the_rule(tmp_path, edit_json, monkeypa
     where = {"bundle": str(tmp_path / "bundle")}
     edit_json(folder / "summary.json", lambda x: x["optimizers"][0].update(where))
     drawn = {}
-    monkeypatch.setattr(rule_section, "draw", lambda bundles: drawn.update(bundles) or [])
-    build.make(folder)
+    monkeypatch.setattr(update_rules, "draw", lambda bundles: drawn.update(bundles) or [])
+    make_page(folder)
     assert list(drawn) == [LEARNED]
 
 
@@ -82,7 +96,7 @@ def test_summary_with_gaps(tmp_path, edit_json, change):
     edit_json(folder / "summary.json", change)
     (folder / "results.csv").unlink()
     (folder / "config.json").write_text("{")
-    page = reading.check(build.make(folder))
+    page = reading.check(make_page(folder))
     assert "results.csv cannot be read" in page.text
     assert "config.json cannot be read" in page.text
 
@@ -103,9 +117,9 @@ def test_meta_training_tasks_are_not_counted(tmp_path, edit_json):
     folder = write_evaluation(tmp_path, ("conv", "wine"), baselines=TWO)
     edit_json(folder / "summary.json", lambda x: x["tasks"][1].update(held_out=False))
     read = Evaluation.load(folder)
-    assert "on 1 of 1 task," in evaluation_words.sentences(read, LEARNED)[0]
+    assert "on 1 of 1 task," in sentences(read, LEARNED)[0]
     tasks = [x for x in read.settings if not x.axis]
-    table = evaluation_tables.losses(read, tasks)[0]
+    table = page_tables.measures(read, tasks, "losses")[0]
     assert table.rows[1][0].text == "wine (meta-training task)"
     edit_json(folder / "summary.json", lambda x: x["tasks"][1].update(set="validation"))
     assert Evaluation.load(folder).settings[1].title == "wine (validation task)"
@@ -115,7 +129,7 @@ def test_many_long_names(tmp_path):
     names = tuple(f"optimizer_with_a_rather_long_name_{i}" for i in range(12))
     folder = write_evaluation(tmp_path, ("task" * 30,), baselines=names)
     (folder / "results.csv").unlink()
-    reading.check(build.make(folder))
+    reading.check(make_page(folder))
 
 
 def test_summary_survives_a_round_trip(tmp_path):

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from launch.report import build
+from launch.report.page import make as make_page
 from lopt.card_limits import limits
 from meta_train.evaluation import Evaluation
-from meta_train.evaluation.card import judged
+from meta_train.evaluation.model_card import judged
 from meta_train.evaluation.verdict import HIGHER, LOWER, UNCLEAR, UNKNOWN
 from tests.launch.report import reading
 from tests.launch.report.conftest import LEARNED, make_summary, write_run
@@ -60,7 +60,7 @@ def medium(request, summary, tmp_path):
         folder.mkdir()
     Evaluation(summary).save(folder)
     found = Evaluation.load(folder)
-    page = reading.Page(build.make(tmp_path)).text
+    page = reading.Page(make_page(tmp_path)).text
     return found.verdict(LEARNED).lines, judged(found).entries["evaluation"], page
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch.report.rule_probe import probe
+from meta_train.figures.update_rule import probe
 
 GRADIENTS = np.asarray([-2.0, 0.0, 1.0])
 MOMENTA, SCALE, RATE, DECAY = (-1.0, 0.0, 0.5, 1.0), 0.01, 0.1, 0.9

@@ -5,7 +5,8 @@ import pytest
 from matplotlib.image import imread
 
 from launch import cli
-from launch.report import build, run_figures, run_folder
+from launch.report import run_figures, run_folder
+from launch.report.page import make as make_page
 from meta_train.figures import styles
 from tests.launch.report import reading
 from tests.launch.report.conftest import HOSTILE, write_run
@@ -75,7 +76,7 @@ def test_figures_that_cannot_be_written(tmp_path, user_error):
 
 def test_run_that_was_stopped(tmp_path):
     folder = write_run(tmp_path, compared=False, bundle=False)
-    page = reading.check(build.make(folder))
+    page = reading.check(make_page(folder))
     assert "Stopped, or still going, after meta-step 40 of 40" in page.text
     assert "comparison" not in page.values("id")
     assert "rule" not in page.values("id")
@@ -83,7 +84,7 @@ def test_run_that_was_stopped(tmp_path):
 
 def test_run_of_which_only_checkpoints_are_left(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    page = reading.check(build.make(tmp_path))
+    page = reading.check(make_page(tmp_path))
     assert "No meta-loss has been recorded yet" in page.text
 
 
@@ -95,7 +96,7 @@ def test_damaged_files_are_remarked_upon(tmp_path):
     (folder / "comparison" / "summary.json").write_text('[{"task": ')
     (folder / "config.json").write_text("[]")
     (folder / "bundle").mkdir()
-    page = reading.check(build.make(folder))
+    page = reading.check(make_page(folder))
     assert "4 of 43 lines of metrics.jsonl cannot be read" in page.text
     assert "summary.json cannot be read" in page.text
     assert "config.json is left out" in page.text
@@ -113,7 +114,7 @@ def test_values_that_are_no_numbers(tmp_path):
         entry |= {"mean_loss": None, "final_loss": "many", "std_error": None}
     summary |= {"tuned": None, "costs": 3, "profile": []}
     (folder / "comparison" / "summary.json").write_text(json.dumps(summary))
-    reading.check(build.make(folder))
+    reading.check(make_page(folder))
 
 
 def test_thousands_of_records_stay_small(tmp_path):

@@ -4,10 +4,10 @@ import re
 import numpy as np
 import pytest
 
-from launch.report import evaluation_figures, tables
 from meta_train.evaluation import verdict
+from meta_train.evaluation.sentences import ABSENT, form
 from meta_train.evaluation.verdict import Loss
-from meta_train.figures import panels
+from meta_train.figures import evaluation_figures, panels
 
 
 def duel(mean, best, error=0.001):
@@ -111,4 +111,4 @@ def test_numbers_of_axes(value, text):
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, "x", True])
 def test_what_is_no_number_is_a_dash(value):
-    assert {tables.form(value), tables.percent(value)} == {tables.ABSENT}
+    assert {form(value), form(value, ".1%")} == {ABSENT}

@@ -2,15 +2,16 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from meta_train.evaluation.seeds import map_seeds
 from meta_train.horizons import Horizon
-from meta_train.parallel import ONE_DEVICE, Devices
+from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
+from meta_train.particles import map_particles
 from meta_train.types import Theta, UnrolledSystem
 from meta_train.unroll import at, start, unroll
 
@@ -76,6 +77,25 @@ def _meta_losses(
     devices: Devices,
     mean_over: str,
 ) -> Array:
+    def loss(i: int, system: UnrolledSystem) -> Array:
+        keys = jax.random.split(jax.random.fold_in(key, i), num_seeds)
+        totals, lengths = _episodes(system, theta, keys, horizon, devices)
+        if mean_over == "episodes":
+            return jnp.mean(totals / lengths)
+        return jnp.sum(totals) / jnp.sum(lengths)
+
+    return jnp.stack([loss(i, system) for i, system in enumerate(systems)])
+
+
+def _episodes(
+    system: UnrolledSystem, theta: Theta, keys: jax.Array, horizon: Horizon, devices: Devices
+) -> tuple[Array, Array]:
+    """Sum of losses, and T, of a whole episode for every key [seeds]; traced.
+
+    The keys are split over the devices. Where they do not divide evenly the last one is run more
+    than once.
+    """
+
     def episode(system: UnrolledSystem, theta: Theta, key: jax.Array) -> tuple[Array, Array]:
         key_init, key_unroll, key_horizon = jax.random.split(key, 3)
         length = horizon.sample(key_horizon, jnp.zeros((), jnp.int32))
@@ -84,11 +104,10 @@ def _meta_losses(
         _, total = unroll(at(system, theta), key_unroll, state, clock)
         return total, length
 
-    def loss(i: int, system: UnrolledSystem) -> Array:
-        keys = jax.random.split(jax.random.fold_in(key, i), num_seeds)
-        totals, lengths = map_seeds(episode, devices, system, theta, keys)
-        if mean_over == "episodes":
-            return jnp.mean(totals / lengths)
-        return jnp.sum(totals) / jnp.sum(lengths)
+    def of_device(system: UnrolledSystem, theta: Theta, keys: jax.Array) -> Any:
+        return map_particles(lambda key: episode(system, theta, key), keys)
 
-    return jnp.stack([loss(i, system) for i, system in enumerate(systems)])
+    padded = jnp.concatenate([keys, jnp.repeat(keys[-1:], -len(keys) % devices.count)])
+    specs = (REPLICATED, REPLICATED, SPLIT)
+    results = map_over_devices(of_device, devices, specs, SPLIT)(system, theta, padded)
+    return devices.constrain(jax.tree.map(lambda x: x[: len(keys)], results), REPLICATED)

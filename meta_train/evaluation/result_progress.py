@@ -1,13 +1,12 @@
-"""How an evaluation shows itself: a bar on a terminal, a line per result in a log."""
+"""How results show themselves as they come: a bar on a terminal, a line each in a log."""
 
 import sys
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
-class EvaluationProgress:
+class ResultProgress:
     """A context that shows results as they come.
 
     Args:
@@ -23,7 +22,7 @@ class EvaluationProgress:
             self._bar = Progress(*columns, TextColumn("{task.description}"), console=Console())
             self._task = self._bar.add_task("", total=total)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ResultProgress":
         if self._bar:
             self._bar.start()
         return self

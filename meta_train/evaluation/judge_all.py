@@ -1,4 +1,4 @@
-"""An evaluation from optimizers and a suite to its numbers."""
+"""Every optimizer on every workload: an evaluation from optimizers and a suite to its numbers."""
 
 import queue
 import time
@@ -11,14 +11,11 @@ import joblib
 import numpy as np
 
 from meta_train.evaluation import identity, measures, summary
-from meta_train.evaluation.costs import Cost, measure_cost
 from meta_train.evaluation.evaluation import CURVES, Curve, Evaluation, Key
 from meta_train.evaluation.judge import Judged, Plan, judge, prepare
 from meta_train.evaluation.optimizers import Optimizer
-from meta_train.evaluation.store import Store
+from meta_train.evaluation.result_store import Store
 from meta_train.evaluation.workload import Workload
-
-_STEPS_OF_COST = 1000
 
 Progress = Callable[[Sequence[Judged], float], None]
 """Is told what came of one optimizer on one task and its changes, and the seconds it took."""
@@ -58,8 +55,7 @@ def evaluate(
     groups = _groups(optimizers, suite)
     devices = devices or default_devices()
     judged = _judge_all(groups, optimizers, plan, store or Store([]), devices, progress)
-    costs = {x.name: _cost(x) for x in optimizers}
-    found = summary.summarise(suite, optimizers, judged, costs, plan)
+    found = summary.summarise(suite, optimizers, judged, plan)
     found["environment"] = {
         **identity.machine(),
         "versions": identity.run_versions(),
@@ -131,10 +127,6 @@ def _judge_all(
             pool.shutdown(cancel_futures=True)
             raise
     return [judged for future in futures for judged in future.result()[0]]
-
-
-def _cost(optimizer: Optimizer) -> Cost:
-    return measure_cost(lambda theta: optimizer.make(theta, {}, _STEPS_OF_COST), optimizer.theta)
 
 
 def _curves(judged: Iterable[Judged]) -> dict[str, dict[Key, Curve]]:

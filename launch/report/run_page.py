@@ -9,21 +9,11 @@ import numpy as np
 import lopt
 from checkpoints import DamagedError, Store
 from launch import workdir
-from launch.report import (
-    evaluation_figures,
-    evaluation_tables,
-    rule_figure,
-    rule_section,
-    run_figures,
-    tables,
-)
+from launch.report import page_tables, run_figures, update_rules
 from launch.report.run_folder import BUNDLE, Run
 from meta_train.evaluation import Evaluation, verdict
-from meta_train.figures import styles
-from meta_train.figures.panels import Panel
-from meta_train.figures.styles import Line
-
-TEMPLATE = "run.html"
+from meta_train.evaluation.sentences import form
+from meta_train.figures import evaluation_figures, styles, update_rule
 
 
 def content(run: Run) -> dict[str, Any]:
@@ -31,21 +21,21 @@ def content(run: Run) -> dict[str, Any]:
     remarks = list(run.remarks)
     found = run.comparison or Evaluation({})
     lines = styles.lines(found.learned, found.baselines)
-    bundle = rule_section.load(run.folder / BUNDLE, remarks)
+    bundle = update_rules.load(run.folder / BUNDLE, remarks)
     return {
         "title": f"{_subject(run)}, meta-trained on {_goal(run)}",
         "verdict": _verdict(run, found),
         "facts": _facts(run, bundle),
         "meta_loss": run_figures.meta_loss(run),
         "diagnostics": run_figures.diagnostics(run),
-        "comparison": _curves(found, lines),
+        "comparison": evaluation_figures.losses(found, found.settings, "comparison", lines),
         "legend": lines,
-        "comparison_tables": evaluation_tables.losses(found, found.settings),
-        "tuned": evaluation_tables.tuned(found),
-        "rules": rule_section.draw({_subject(run): bundle}) if bundle else [],
-        "rule_legend": rule_figure.LEGEND,
-        "rule_caption": rule_figure.CAPTION,
-        "config": tables.facts(run.config),
+        "comparison_tables": page_tables.measures(found, found.settings, "losses"),
+        "tuned": page_tables.tuned(found),
+        "rules": update_rules.draw({_subject(run): bundle}) if bundle else [],
+        "rule_legend": update_rule.LEGEND,
+        "rule_caption": update_rule.CAPTION,
+        "config": page_tables.facts(run.config),
         "environment": _environment(run, bundle),
         "remarks": remarks,
     }
@@ -66,14 +56,6 @@ def _field(run: Run, *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _curves(found: Evaluation, lines: Mapping[str, Line]) -> list[Panel]:
-    made = (
-        evaluation_figures.curves(found, x, "train_loss", f"comparison-{i}", lines, title=x.title)
-        for i, x in enumerate(found.settings)
-    )
-    return [panel for panel in made if panel]
 
 
 def _verdict(run: Run, found: Evaluation) -> str:
@@ -115,10 +97,10 @@ def _facts(run: Run, bundle: lopt.Bundle | None) -> dict[str, str]:
     found = {
         "State": "finished" if run.finished is not None else "not finished",
         "Meta-steps": f"{_done(run):,}" + (f" of {wanted:,}" if _whole(wanted) else ""),
-        "Estimator": tables.named(_field(run, "estimator")),
-        "Optimizer": rule_section.summary(bundle) if bundle else "",
-        "Time": tables.form(_last(seconds), ",.0f") + " s",
-        "Speed": tables.form(_median(speed), ",.0f") + " inner steps per second (median)",
+        "Estimator": page_tables.named(_field(run, "estimator")),
+        "Optimizer": update_rules.summary(bundle) if bundle else "",
+        "Time": form(_last(seconds), ",.0f") + " s",
+        "Speed": form(_median(speed), ",.0f") + " inner steps per second (median)",
         "Diverged particles": _total(run, "diverged"),
         "Skipped meta-steps": _total(run, "skipped"),
     }
@@ -145,7 +127,7 @@ def _total(run: Run, name: str) -> str:
 def _environment(run: Run, bundle: lopt.Bundle | None) -> dict[str, str]:
     """Versions that the run was made with: from its bundle, or its newest checkpoint."""
     versions = bundle.card.get("versions") if bundle else _checkpoint_versions(run)
-    return tables.facts(versions) if isinstance(versions, Mapping) else {}
+    return page_tables.facts(versions) if isinstance(versions, Mapping) else {}
 
 
 def _checkpoint_versions(run: Run) -> Any:

@@ -1,11 +1,16 @@
-"""``lopt calibrate``: the command line of a calibration."""
+"""``lopt calibrate``: one setting of each baseline for many tasks."""
 
+import json
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from configs.base import RunConfig
-from launch import errors, options, overrides, workdir
+from launch import cache, errors, options, overrides, signals, user_code, workdir
 from launch.options import flag
 
 
@@ -54,22 +59,61 @@ stopped by Ctrl-C or SIGTERM, run it again to go on; 2 your mistake, 1 a failure
 example: lopt calibrate --config=general --workdir=runs/calibrated
 """
 
+_PARTS = "parts"
+
 
 def run(arguments: Sequence[str]) -> int:
     """Calibrate; returns the exit status."""
     config, rest = overrides.resolve(arguments, RunConfig, "general")
     asked, _ = options.read(Arguments, rest)
     folder = workdir.prepare(asked.workdir)
-
-    from launch.evaluate import calibration  # imports JAX: all that is cheap is checked
-    from meta_train.evaluation import BASELINES
-
     command = shlex.join(["lopt", "calibrate", *_without_workdir(arguments)])
-    plan = calibration.Plan(
-        asked.num_steps, asked.num_seeds, asked.num_grid, asked.num_random, asked.workers, command
-    )
-    calibration.calibrate_all(config, asked.baselines or tuple(BASELINES), plan, folder)
+    cache.enable()
+    with signals.listen():
+        user_code.import_all(config.imports)
+        _calibrate(config, asked, command, folder)
+    print(f"done: {folder / 'calibrated.json'}", flush=True)
     return errors.DONE
+
+
+def _calibrate(config: RunConfig, asked: Arguments, command: str, folder: Path) -> None:
+    """Calibrate every baseline; those that are finished are in calibrated.json."""
+    import jax
+    import joblib
+
+    from configs import Named
+    from launch import build
+    from launch.evaluate.from_config import CALIBRATED, make_baselines
+    from meta_train.evaluation import BASELINES, Budget, Store
+    from meta_train.evaluation.calibration import Calibration, NoLogarithm
+    from meta_train.evaluation.result_store import write_atomically
+
+    names = asked.baselines or tuple(BASELINES)
+    baselines = make_baselines({name: Named(name=name) for name in names})
+    tasks, _ = build.make_tasks(config.tasks, "tasks", config.data_dir)
+    if not tasks:
+        raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
+    workers = asked.workers or (joblib.cpu_count() if jax.default_backend() == "cpu" else 1)
+    budget = Budget(asked.num_grid, asked.num_random)
+    store = Store([folder / _PARTS])
+    over = Calibration(tasks, asked.num_steps, asked.num_seeds, budget, config.seed, store)
+    entries = {}
+    with workdir.lock(folder), ThreadPoolExecutor(workers) as pool, errors.writing():
+        for one in baselines:
+            try:
+                found = over.of(one, pool.map)
+            except NoLogarithm as error:
+                raise errors.UserError(f"config.tasks.{error}") from error
+            entries[one.name] = over.record(found) | {"command": command}
+            print(_line(one.name, entries[one.name]), flush=True)
+            write_atomically(folder / CALIBRATED, (json.dumps(entries, indent=1) + "\n").encode())
+
+
+def _line(name: str, entry: Mapping[str, Any]) -> str:
+    values = ", ".join(f"{key} {value:.4g}" for key, value in entry["hyperparameters"].items())
+    edge = "; the learning rate is at the edge of its range" if entry["at_edge"] else ""
+    loss = f"{math.exp(entry['score']):.4g} of the first loss"
+    return f"{name}: {values}: {loss} over {len(entry['tasks'])} tasks{edge}"
 
 
 def _without_workdir(arguments: Sequence[str]) -> list[str]:

@@ -2,35 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from launch import workdir
-from launch.report import (
-    evaluation_figures,
-    evaluation_tables,
-    evaluation_words,
-    rule_figure,
-    rule_section,
-    run_folder,
-    tables,
-)
+from launch.report import page_tables, run_folder, update_rules
 from meta_train.evaluation import Evaluation
-from meta_train.evaluation.evaluation import CURVES, Setting
-from meta_train.figures import styles
+from meta_train.evaluation.evaluation import CURVES
+from meta_train.evaluation.sentences import ABSENT, changed, form, held_out, sentences
+from meta_train.evaluation.workload import Setting
+from meta_train.figures import evaluation_figures, styles, update_rule
 from meta_train.figures.panels import Panel
 from meta_train.figures.styles import Line
 
-TEMPLATE = "evaluation.html"
 _PLACES = ("data_dir", "cache_dir", "workers")
 """Fields of the config that say nothing outside the machine."""
-
-
-class Drawn(NamedTuple):
-    """One setting on the page."""
-
-    title: str
-    details: str
-    panels: list[Panel]
 
 
 def content(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
@@ -42,35 +27,35 @@ def content(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     """
     remarks = list(evaluation.remarks)
     config = run_folder.read_json(folder / workdir.CONFIG, dict, remarks) or {}
+    budget = config.get("tuning")
     lines = styles.lines(evaluation.learned, [*evaluation.tuned, *evaluation.baselines])
     tasks = [x for x in evaluation.settings if not x.axis]
-    changed = evaluation_words.changed(evaluation)
-    words = {name: evaluation_words.sentences(evaluation, name) for name in evaluation.learned}
+    changes = changed(evaluation)
     return {
         "title": _title(evaluation, len(tasks)),
         "subtitle": _subtitle(evaluation, tasks),
-        "verdicts": words,
-        "aggregate_table": evaluation_tables.aggregate(evaluation),
+        "verdicts": {name: sentences(evaluation, name) for name in evaluation.learned},
+        "aggregate_table": page_tables.aggregate(evaluation),
         "aggregate_panels": _together(evaluation, lines),
         "legend": lines,
-        "losses": evaluation_tables.losses(evaluation, tasks),
-        "tasks": [_draw(evaluation, x, f"task-{i}", lines) for i, x in enumerate(tasks)],
-        "changed_losses": evaluation_tables.losses(evaluation, changed),
+        "losses": page_tables.measures(evaluation, tasks, "losses"),
+        "tasks": [(x, _all_curves(evaluation, x, f"task-{i}", lines)) for i, x in enumerate(tasks)],
+        "changed_losses": page_tables.measures(evaluation, changes, "losses"),
         "tuned_on_changes": any(row.get("axis") for row in evaluation.rows("tuned")),
-        "changed_panels": _draw_changed(evaluation, lines),
-        "speed": evaluation_tables.speed(evaluation),
-        "diverged": evaluation_tables.diverged(evaluation),
+        "changed_panels": evaluation_figures.losses(evaluation, changes, "changed", lines),
+        "speed": page_tables.measures(evaluation, evaluation.settings, "speed"),
+        "diverged": page_tables.measures(evaluation, _with_divergence(evaluation), "divergence"),
         "divergence_known": any(
             x.get("diverged") is not None for x in evaluation.measures.values()
         ),
-        "optimizers": evaluation_tables.optimizers(evaluation),
-        "tuned": evaluation_tables.tuned(evaluation),
-        "budget": tables.fields(_section(config, "tuning")),
-        "rules": rule_section.draw(_bundles(evaluation, remarks)),
-        "rule_legend": rule_figure.LEGEND,
-        "rule_caption": rule_figure.CAPTION,
-        "config": tables.facts({k: v for k, v in config.items() if k not in _PLACES}),
-        "environment": tables.facts(evaluation.summary.get("environment") or {}),
+        "optimizers": page_tables.optimizers(evaluation),
+        "tuned": page_tables.tuned(evaluation),
+        "budget": page_tables.fields(budget if isinstance(budget, dict) else {}),
+        "rules": update_rules.draw(_bundles(evaluation, remarks)),
+        "rule_legend": update_rule.LEGEND,
+        "rule_caption": update_rule.CAPTION,
+        "config": page_tables.facts({k: v for k, v in config.items() if k not in _PLACES}),
+        "environment": page_tables.facts(evaluation.summary.get("environment") or {}),
         "remarks": remarks,
     }
 
@@ -86,16 +71,16 @@ def _subtitle(evaluation: Evaluation, tasks: list[Setting]) -> str:
     count = len(evaluation.baselines)
     parts.append(f"against {count} baseline{'s' * (count != 1)}")
     for field, noun in (("num_steps", "inner steps"), ("num_seeds", "seeds")):
-        if tables.whole(summary.get(field)) != tables.ABSENT:
-            parts.append(f"{tables.whole(summary[field])} {noun}")
+        if (count := form(summary.get(field), ",.0f")) != ABSENT:
+            parts.append(f"{count} {noun}")
     return ", ".join(parts) + "."
 
 
 def _together(evaluation: Evaluation, lines: Mapping[str, Line]) -> list[Panel]:
     everywhere = [
-        *evaluation_words.held_out(evaluation),
+        *held_out(evaluation),
         *(x for x in evaluation.settings if not x.axis and not x.held_out),
-        *evaluation_words.changed(evaluation),
+        *changed(evaluation),
     ]
     made = [
         evaluation_figures.ratios(f"ratios-{i}", name, evaluation.verdict(name).of(everywhere))
@@ -108,34 +93,31 @@ def _together(evaluation: Evaluation, lines: Mapping[str, Line]) -> list[Panel]:
     return [panel for panel in made if panel]
 
 
-def _draw(evaluation: Evaluation, setting: Setting, name: str, lines: Mapping[str, Line]) -> Drawn:
+def _all_curves(
+    evaluation: Evaluation, setting: Setting, name: str, lines: Mapping[str, Line]
+) -> list[Panel]:
+    """Losses and accuracy of one task over inner steps."""
     made = (
         evaluation_figures.curves(evaluation, setting, column, f"{name}-{column}", lines)
         for column in CURVES
-    )
-    return Drawn(setting.title, setting.details, [panel for panel in made if panel])
-
-
-def _draw_changed(evaluation: Evaluation, lines: Mapping[str, Line]) -> list[Panel]:
-    made = (
-        evaluation_figures.curves(
-            evaluation, setting, "train_loss", f"changed-{i}", lines, title=setting.title
-        )
-        for i, setting in enumerate(evaluation_words.changed(evaluation))
     )
     return [panel for panel in made if panel]
 
 
 def _bundles(evaluation: Evaluation, remarks: list[str]) -> dict[str, Any]:
-    """Of the learned optimizers whose bundle is where it was."""
+    """The bundles of learned optimizers that are still where they were, by name."""
     found = {}
     for entry in evaluation.rows("optimizers"):
         if isinstance(path := entry.get("bundle"), str):
-            bundle = rule_section.load(Path(path), remarks)
+            bundle = update_rules.load(Path(path), remarks)
             found |= {str(entry.get("name")): bundle} if bundle else {}
     return found
 
 
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, Mapping) else {}
+def _with_divergence(evaluation: Evaluation) -> list[Setting]:
+    """Where a run of any optimizer diverged."""
+    names = evaluation.optimizers
+    rates = {
+        x: [evaluation.value(x, name, "diverged") for name in names] for x in evaluation.settings
+    }
+    return [x for x, found in rates.items() if any(found)]

@@ -8,7 +8,8 @@ import jax
 import optax
 
 import lopt
-from launch.report import rule_figure, tables
+from launch.report import page_tables
+from meta_train.figures import update_rule
 from meta_train.figures.panels import Panel
 
 _REFERENCE_RATE = 1e-3
@@ -40,11 +41,11 @@ def draw(bundles: Mapping[str, lopt.Bundle]) -> list[Rule]:
     """The rule of each bundle, then Adam's for comparison; nothing where there is no bundle."""
     made = []
     for i, (name, bundle) in enumerate(bundles.items()):
-        horizon = bundle.card.get("horizon") or rule_figure.DEFAULT_HORIZON
+        horizon = bundle.card.get("horizon") or update_rule.DEFAULT_HORIZON
         rule = bundle.optimizer.bind(bundle.theta, horizon)
-        made.append(Rule(name, summary(bundle), rule_figure.draw(f"rule-{i}", name, rule, horizon)))
+        made.append(Rule(name, summary(bundle), update_rule.draw(f"rule-{i}", name, rule, horizon)))
     if made:
-        drawn = rule_figure.draw("rule-adam", _REFERENCE, optax.adam(_REFERENCE_RATE))
+        drawn = update_rule.draw("rule-adam", _REFERENCE, optax.adam(_REFERENCE_RATE))
         made.append(Rule(_REFERENCE, "Adam from Optax, asked in the same way.", drawn))
     return made
 
@@ -54,6 +55,6 @@ def summary(bundle: lopt.Bundle) -> str:
     name = next(name for name, kind in lopt.LOPTS.items() if type(bundle.optimizer) is kind)
     size = sum(leaf.size for leaf in jax.tree.leaves(bundle.theta))
     horizon = bundle.card.get("horizon")
-    parts = [name, tables.fields(vars(bundle.optimizer)), f"{size:,} meta-parameters"]
+    parts = [name, page_tables.fields(vars(bundle.optimizer)), f"{size:,} meta-parameters"]
     parts += [f"meta-trained for {horizon:,} inner steps"] if horizon else []
     return "; ".join(part for part in parts if part) + "."

@@ -41,16 +41,16 @@ def run(arguments: Sequence[str]) -> int:
     if out.is_dir() or not out.parent.is_dir():
         raise errors.UserError(f"--out={out} is no file in a folder that exists; choose another")
 
-    from launch.report import build  # imports JAX and Matplotlib: all that is cheap is checked
+    from launch.report import page  # imports JAX and Matplotlib: all that is cheap is checked
 
     figures = Path(asked.figures).expanduser() if asked.figures else None
     try:
-        page = build.make(folder, figures)
-        out.write_text(page, encoding="utf-8")
+        text = page.make(folder, figures)
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise errors.UserError(
             f"{error.filename or out} cannot be written ({error.strerror}); choose another place "
             "with --out or --figures"
         ) from error
-    print(f"{out} ({len(page.encode()) / 1e6:.1f} MB)")
+    print(f"{out} ({len(text.encode()) / 1e6:.1f} MB)")
     return errors.DONE

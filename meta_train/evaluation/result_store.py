@@ -23,6 +23,10 @@ _KEY = "key"
 Arrays = dict[str, np.ndarray]
 
 
+class NotWritten(OSError):
+    """A file that cannot be written: ``errno``, ``strerror`` and ``filename`` say why and which."""
+
+
 class Store:
     """Results in folders: all of them are written, the first that has a result is read.
 
@@ -61,8 +65,8 @@ class Store:
 
     def save_json(self, key: Mapping[str, Any], value: Any) -> None:
         """Save plain data."""
-        text = json.dumps({_KEY: key, "value": value}, default=str)
         for path in self._paths(key, "json"):
+            text = json.dumps({_KEY: key, "value": value}, default=str)
             write_atomically(path, text.encode())
 
     def load_arrays(self, key: Mapping[str, Any]) -> Arrays | None:
@@ -79,16 +83,14 @@ class Store:
 
     def save_arrays(self, key: Mapping[str, Any], arrays: Arrays) -> None:
         """Save arrays by name."""
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, allow_pickle=False, **arrays, **{_KEY: np.asarray(canonical(key))}
-        )
         for path in self._paths(key, "npz"):
+            buffer = io.BytesIO()
+            text = np.asarray(canonical(key))
+            np.savez_compressed(buffer, allow_pickle=False, **arrays, **{_KEY: text})
             write_atomically(path, buffer.getvalue())
 
     def _paths(self, key: Mapping[str, Any], suffix: str) -> list[Path]:
-        name = f"{digest(key)[:40]}.{suffix}"
-        return [folder / name for folder in self._folders]
+        return [folder / f"{digest(key)[:40]}.{suffix}" for folder in self._folders]
 
 
 @functools.cache
@@ -104,7 +106,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, then rename it: a reader sees all of it or nothing.
 
     Raises:
-        OSError: it cannot be written.
+        NotWritten: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,4 +122,4 @@ def write_atomically(path: Path, content: bytes) -> None:
                 unfinished.unlink()
                 raise
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
+        raise NotWritten(error.errno, error.strerror or str(error), os.fspath(path)) from error

@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy.special import stdtrit
 
-from launch.report import tables
 from meta_train.evaluation import Evaluation, verdict
-from meta_train.evaluation.evaluation import Curve, Setting
+from meta_train.evaluation.evaluation import Curve
 from meta_train.evaluation.verdict import Duel
+from meta_train.evaluation.workload import Setting
 from meta_train.figures import panels, styles
 from meta_train.figures.panels import Band, Panel
 from meta_train.figures.styles import BLUE, GREY, VERMILLION, Line
 
 LEVEL = 0.95
-"""Of confidence bands."""
+"""The level of confidence bands."""
 _TITLES = {
     "train_loss": ("Training loss", "training loss"),
     "valid_loss": ("Validation loss", "validation loss"),
@@ -31,7 +31,7 @@ _OUTCOMES = {
     verdict.HIGHER: (VERMILLION, "s"),
     verdict.UNCLEAR: (GREY, "D"),
 }
-"""Colour and marker of each."""
+"""Colour and marker of each outcome."""
 
 
 def curves(
@@ -58,6 +58,17 @@ def curves(
     return Panel(figure, name, label)
 
 
+def losses(
+    evaluation: Evaluation, settings: Sequence[Setting], name: str, lines: Mapping[str, Line]
+) -> list[Panel]:
+    """The training loss over inner steps, a panel for each setting that has curves."""
+    made = (
+        curves(evaluation, x, "train_loss", f"{name}-{i}", lines, title=x.title)
+        for i, x in enumerate(settings)
+    )
+    return [panel for panel in made if panel]
+
+
 def side_by_side(evaluation: Evaluation, name: str) -> Panel:
     """Training losses over inner steps on every task, in one figure."""
     settings, lines = evaluation.settings, styles.lines(evaluation.learned, evaluation.baselines)
@@ -69,7 +80,8 @@ def side_by_side(evaluation: Evaluation, name: str) -> Panel:
         found = _found(evaluation, setting, "train_loss")
         _draw(axes, found, "train_loss", lines)
         means = {x: evaluation.value(setting, x, "mean_loss") for x in found}
-        labels = [f"{x}: mean {tables.form(mean, '.3g')}" for x, mean in means.items()]
+        words = {x: "–" if mean is None else f"{mean:.3g}" for x, mean in means.items()}
+        labels = [f"{x}: mean {mean}" for x, mean in words.items()]
         axes.legend(axes.get_legend_handles_labels()[0], labels)
         axes.set_title(panels.brief(setting.title))
         axes.set_xlabel("inner step")
@@ -132,7 +144,7 @@ def profile(evaluation: Evaluation, lines: Mapping[str, Line]) -> Panel | None:
         return None
     figure, axes = panels.new("Performance profile", "factor τ", "fraction of tasks", 4.6, 3.2)
     for name, row in reversed(drawn.items()):
-        values = [tables.nan(x) for x in row]
+        values = [math.nan if x is None else x for x in row]
         axes.step(taus, values, where="post", **lines[name].kwargs())
     axes.set_ylim(-0.02, 1.02)
     _log_x(axes, min(taus), max(taus))

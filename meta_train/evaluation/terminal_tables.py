@@ -4,11 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from meta_train.evaluation.evaluation import Evaluation
+from meta_train.evaluation.measures import MEASURES, Measure
 
+_WIDTH = 110
+"""Columns where the output is no terminal."""
 _LOSSES = {"mean_loss": "mean", "final_valid_loss": "valid"}
+"""What a comparison calls the loss that it is of."""
+
+
+def show(evaluation: Evaluation, *more: Table) -> None:
+    """Print the table of losses, others, and the verdict on every learned optimizer."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    for table in (losses(evaluation), *more):
+        console.print(table)
+    for name in evaluation.learned:
+        print(evaluation.verdict(name), flush=True)
 
 
 def losses(evaluation: Evaluation) -> Table:
@@ -17,9 +33,9 @@ def losses(evaluation: Evaluation) -> Table:
     title = f"training over {summary['num_steps']} inner steps, {summary['num_seeds']} seeds"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("optimizer", overflow="fold", min_width=16)
-    table.add_column("mean loss", justify="right")
-    for column in ("final", "valid", "acc.", "speed-up", "in time", "µs"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = {name: x for name, x in MEASURES.items() if x.column}
+    for measure in columns.values():
+        table.add_column(measure.column, justify="right", no_wrap=not measure.error)
     for setting, task in zip(evaluation.settings, summary["tasks"], strict=True):
         told_wrong = task["declared_num_steps"] != task["num_steps"]
         # Baselines are told nothing else than on the task itself.
@@ -28,15 +44,7 @@ def losses(evaluation: Evaluation) -> Table:
         finite = [x["mean_loss"] for x in rows if x["mean_loss"] is not None]
         table.add_row(setting.title, style="italic")
         for row in rows:
-            cells = (
-                _mean(row),
-                _cell(row["final_loss"], ".3g"),
-                _cell(row["final_valid_loss"], ".3g"),
-                _cell(row["final_valid_accuracy"], ".3f"),
-                _cell(row["speedup"], ".2f"),
-                _cell(row["speedup_seconds"], ".2f"),
-                _cell(row["microseconds_per_step"], ".0f"),
-            )
+            cells = [_measured(row, name, measure) for name, measure in columns.items()]
             style = "bold" if finite and row["mean_loss"] == min(finite) else None
             table.add_row(f"  {row['optimizer']}", *cells, style=style)
         table.add_section()
@@ -53,9 +61,9 @@ def aggregate(evaluation: Evaluation) -> Table:
     columns += ("ns per parameter", "bytes")
     for column in columns:
         table.add_column(column, justify="right")
-    costs = {entry["optimizer"]: entry for entry in summary["costs"]}
+    costs = {entry["optimizer"]: entry for entry in evaluation.rows("costs")}
     for row in summary["aggregate"]:
-        cost = costs[row["optimizer"]]
+        cost = costs.get(row["optimizer"], {})
         diverged = row["divergence_rate"]
         table.add_row(
             row["optimizer"],
@@ -64,8 +72,8 @@ def aggregate(evaluation: Evaluation) -> Table:
             f"{row['wins']} of {row['tasks']}",
             "" if diverged is None else f"{100 * diverged:.0f} %",
             f"{row['diverged_runs']} of {row['runs']}",
-            _cell(cost["ns_per_parameter"], ".1f"),
-            _cell(cost["bytes_per_parameter"], ".1f"),
+            _cell(cost.get("ns_per_parameter"), ".1f"),
+            _cell(cost.get("bytes_per_parameter"), ".1f"),
         )
     return table
 
@@ -100,9 +108,10 @@ def comparisons(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _mean(row: Mapping[str, Any]) -> str:
-    error = row["std_error"]
-    return _cell(row["mean_loss"]) + (f" ± {error:.1g}" if error is not None else "")
+def _measured(row: Mapping[str, Any], name: str, measure: Measure) -> str:
+    error = row.get(measure.error)
+    words = "" if error is None else f" ± {error:.1g}"
+    return _cell(row.get(name), measure.spec) + words
 
 
 def _cell(value: float | None, form: str = ".4g") -> str:

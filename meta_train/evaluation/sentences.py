@@ -1,8 +1,21 @@
 """An evaluation in sentences: how each learned optimizer fared, its losses by name."""
 
-from launch.report import tables
-from meta_train.evaluation import Evaluation, verdict
-from meta_train.evaluation.evaluation import Setting
+import math
+from typing import Any
+
+from meta_train.evaluation import verdict
+from meta_train.evaluation.evaluation import Evaluation
+from meta_train.evaluation.workload import Setting
+
+ABSENT = "\N{EN DASH}"
+"""What is shown where a number was not measured or is not finite."""
+
+
+def form(value: Any, spec: str = ".4g") -> str:
+    """A number in words; ``ABSENT`` for None, NaN, infinities and what is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return ABSENT
+    return format(value, spec).replace("%", " %")
 
 
 def held_out(evaluation: Evaluation) -> list[Setting]:
@@ -15,6 +28,12 @@ def changed(evaluation: Evaluation) -> list[Setting]:
     return [x for x in evaluation.settings if x.axis]
 
 
+def reference(evaluation: Evaluation) -> str:
+    """The baselines that targets and ratios are taken from."""
+    names = evaluation.summary.get("reference")
+    return " or ".join(map(str, names)) if isinstance(names, list) and names else "the reference"
+
+
 def sentences(evaluation: Evaluation, learned: str) -> list[str]:
     """What is to be known first about a learned optimizer, its defeats included."""
     duels = evaluation.verdict(learned)
@@ -23,7 +42,7 @@ def sentences(evaluation: Evaluation, learned: str) -> list[str]:
     found = [f"It has {verdict.tally(first)}." if first else "No task is held out."]
     found += [f"It loses on {lost}."] if lost else []
     found += [f"It wins on {won}."] if won else []
-    found += _together(evaluation, learned)
+    found += _all_tasks(evaluation, learned)
     found += _speed(evaluation, learned)
     if after:
         lost = verdict.listed(after, verdict.HIGHER)
@@ -32,28 +51,22 @@ def sentences(evaluation: Evaluation, learned: str) -> list[str]:
     return [*found, *_diverged(evaluation, learned)]
 
 
-def reference(evaluation: Evaluation) -> str:
-    """The baselines that targets and ratios are taken from."""
-    names = evaluation.summary.get("reference")
-    return " or ".join(map(str, names)) if isinstance(names, list) and names else "the reference"
-
-
-def _together(evaluation: Evaluation, learned: str) -> list[str]:
+def _all_tasks(evaluation: Evaluation, learned: str) -> list[str]:
     rows = {str(row.get("optimizer")): row for row in evaluation.rows("aggregate")}
     mine = rows.get(learned, {})
-    if tables.form(mine.get("iqm")) == tables.ABSENT:
+    if form(mine.get("iqm")) == ABSENT:
         return []
-    low, high = (tables.form(mine.get(x), ".3g") for x in ("iqm_low", "iqm_high"))
+    low, high = (form(mine.get(x), ".3g") for x in ("iqm_low", "iqm_high"))
     words = (
-        f"Over all held-out tasks its loss is {tables.form(mine['iqm'], '.3g')} times that of "
+        f"Over all held-out tasks its loss is {form(mine['iqm'], '.3g')} times that of "
         f"{reference(evaluation)} (interquartile mean; 95 % interval {low} to {high})"
     )
-    others = [x for x in rows.values() if tables.form(x.get("iqm")) != tables.ABSENT]
+    others = [x for x in rows.values() if form(x.get("iqm")) != ABSENT]
     place = 1 + sum(x["iqm"] < mine["iqm"] for x in others)
     best = min(others, key=lambda x: x["iqm"])
     words += f", number {place} of {len(others)} optimizers"
     if best is not mine:
-        words += f"; the first is {best.get('optimizer')} with {tables.form(best['iqm'], '.3g')}"
+        words += f"; the first is {best.get('optimizer')} with {form(best['iqm'], '.3g')}"
     return [words + "."]
 
 
@@ -76,7 +89,7 @@ def _speed(evaluation: Evaluation, learned: str) -> list[str]:
 
 def _diverged(evaluation: Evaluation, learned: str) -> list[str]:
     titles = [
-        f"{x.title} ({tables.rate(rate)})"
+        f"{x.title} ({form(rate, '.0%')})"
         for x in evaluation.settings
         if (rate := evaluation.value(x, learned, "diverged"))
     ]

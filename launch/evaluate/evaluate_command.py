@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     asked, bundles = options.read(Arguments, rest, positional=("BUNDLE",) * len(rest))
     folder = workdir.prepare(asked.workdir)
 
-    from launch.evaluate import run as run_module  # imports JAX: all that is cheap is checked
+    from launch.evaluate.evaluation_run import evaluate  # imports JAX: what is cheap is checked
 
-    run_module.evaluate(config, bundles, folder)
+    evaluate(config, bundles, folder)
     return errors.DONE
