@@ -59,7 +59,8 @@ class Swimmer(Environment):
         mjx = _import("mujoco.mjx")
         action = jnp.clip(action, -1.0, 1.0)
         data = self.blank.replace(qpos=state[0], qvel=state[1], ctrl=action)
-        data = jax.lax.fori_loop(0, _FRAMES, lambda _, data: mjx.step(self.model, data), data)
+        with jax.numpy_rank_promotion("allow"):  # as MJX is written
+            data = jax.lax.fori_loop(0, _FRAMES, lambda _, data: mjx.step(self.model, data), data)
         speed = (data.qpos[0] - state[0][0]) / (_FRAMES * self.model.opt.timestep)
         return (data.qpos, data.qvel), speed - _CONTROL_COST * jnp.sum(jnp.square(action))
 
