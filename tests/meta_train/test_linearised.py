@@ -66,7 +66,7 @@ def test_the_formula_is_what_is_measured(kind):
 def test_the_variance_of_nres_does_not_depend_on_truncations():
     system = make("independent", 6, 4)
     expected = (4 + 1) * squared_norm(system.influences)
-    for length in (1, 3, 6):
+    for length in (1, 3):
         found = run_variance(lockstep(NRES, 6, length), system, system.theta, 4096)
         assert found == pytest.approx(expected, rel=0.1)
 

@@ -73,6 +73,7 @@ def test_the_sketch_is_unbiased_and_exact_at_full_rank(shape):
     np.testing.assert_allclose(draw(KEYS[0], 4), matrix, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_at_full_rank_it_is_rtrl():
     common = {"num_particles": 2, "staggered": False}
     found = grads(OK(20, 5, rank=UNITS, **common), NET, THETA)

@@ -64,7 +64,11 @@ def test_signs_are_signs():
 
 @pytest.mark.parametrize(
     ("name", "variance"),
-    [("normal", (6 + 1) / 4), ("sign", (6 - 1) / 4), ("orthogonal", (6 + 2) / 4 - 1)],
+    [
+        pytest.param("normal", (6 + 1) / 4, marks=pytest.mark.slow),
+        ("sign", (6 - 1) / 4),
+        ("orthogonal", (6 + 2) / 4 - 1),
+    ],
 )
 def test_variance_of_full_es_by_kind_of_perturbation(name, variance):
     system = make("independent", 3, 6)

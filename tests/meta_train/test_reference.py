@@ -175,7 +175,7 @@ CASES = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in ("pes", "uoro", "ok") else pytest.mark.slow)
+        pytest.param(name, marks=() if name in ("uoro", "ok") else pytest.mark.slow)
         for name in ESTIMATORS
     ],
 )
