@@ -20,6 +20,7 @@ from launch.resume import config_of
 from lopt import shipped
 from lopt.bundle_config import theta_sha256
 from meta_train.groups import averaged
+from meta_train.run import run_folder
 
 BUNDLE = "bundle"
 """Where a run keeps its bundle, in its work folder."""
@@ -143,7 +144,7 @@ def find(folder: Path, step: int | None, sha256: str | None = None) -> Source:
     Raises:
         UserError: there is no such checkpoint, or it is damaged or not of a learned optimizer.
     """
-    store = Store(folder / workdir.CHECKPOINTS)
+    store = Store(folder / run_folder.CHECKPOINTS)
     numbers = store.numbers()
     if not numbers:
         raise errors.UserError(f"{folder} holds no checkpoints of a run, so there is no theta yet")

@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "find one setting of each baseline for many tasks",
     ),
     "reproduce": ("launch.reproduce", "run an experiment of the PES paper"),
-    "report": ("launch.report.report_command", "write an HTML page about a run or an evaluation"),
+    "report": ("launch.report", "write an HTML page about a run or an evaluation"),
     "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),
     "export": ("launch.export", "write the optimizer of a run as a bundle to share"),
     "push": ("launch.push", "upload a bundle to the Hugging Face Hub"),

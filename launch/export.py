@@ -10,7 +10,7 @@ import jax
 
 import lopt
 from checkpoints import Store
-from launch import bundles, errors, workdir
+from launch import bundles, errors
 from launch.options import flag, help_of, read
 from lopt.bundle import check_target
 from lopt.bundle_config import theta_sha256
@@ -19,6 +19,7 @@ from meta_train.evaluation import Evaluation
 from meta_train.evaluation.comparisons import merge
 from meta_train.evaluation.evaluation import SUMMARY
 from meta_train.evaluation.model_card import Judged, judged
+from meta_train.run import run_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def _of_run(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
         raise errors.UserError(f"--reset is for bundles; {folder}/bundle is one after the run")
     found = _judged(asked.evaluation) if asked.evaluation else None
     source = bundles.find(folder, asked.step, found and found.theta_sha256)
-    compared = folder / workdir.COMPARISON
+    compared = folder / run_folder.COMPARISON
     if found is None and (compared / SUMMARY).exists():
         found = _judged([str(compared)])
         if found.theta_sha256 != theta_sha256(jax.tree.leaves(source.theta)):
@@ -111,7 +112,7 @@ def _of_run(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
     card = bundles.make_card(config, source.metadata, meta_step, source.valid_loss)
     said = f"{config.optimizer.name} after meta-step {meta_step} of {config.meta_steps}"
     best = source.metadata["validation"]["best_meta_step"]
-    if best != meta_step and best in Store(folder / workdir.CHECKPOINTS).numbers():
+    if best != meta_step and best in Store(folder / run_folder.CHECKPOINTS).numbers():
         said += f"\nmeta-validation was lowest after meta-step {best}: --step={best} exports that"
     entries = found.entries if found else {}
     return lopt.Bundle(source.optimizer, source.theta, {**card, **entries}), said

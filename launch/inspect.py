@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch import errors, options, workdir
+from launch import errors, options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +87,11 @@ def inspect(folder: Path) -> dict[str, Any]:
     """
     from checkpoints import DamagedError, Store
     from lopt.bundle_config import theta_sha256
+    from meta_train.run import run_folder
 
-    store = Store(folder / workdir.CHECKPOINTS)
+    store = Store(folder / run_folder.CHECKPOINTS)
     numbers = store.numbers()
-    if not numbers and not (folder / workdir.METRICS).exists():
+    if not numbers and not (folder / run_folder.METRICS).exists():
         raise errors.UserError(f"{folder} holds no run: neither checkpoints/ nor metrics.jsonl")
     details: dict[int, dict[str, Any]] = {}
     latest: dict[str, Any] = {"latest_step": None, "theta_sha256": None}
@@ -119,7 +120,7 @@ def inspect(folder: Path) -> dict[str, Any]:
         "workdir": str(folder),
         "steps": numbers,
         "damaged": [number for number in numbers if details[number]["damaged"]],
-        "finished": workdir.finished_steps(folder) is not None,
+        "finished": run_folder.finished_steps(folder) is not None,
         **latest,
         "details": details,
     }

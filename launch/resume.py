@@ -9,8 +9,9 @@ import jax
 
 from checkpoints import MismatchError, Step, Store
 from configs.base import RunConfig
-from launch import configuration, differences, errors, workdir
+from launch import configuration, differences, errors
 from meta_train import MetaTrainer
+from meta_train.run import run_folder
 from meta_train.run.start import RunFailed, RunState, Start, find, load_all
 
 
@@ -28,7 +29,7 @@ def find_start(
         RunFailed: there are checkpoints, but all of them are damaged.
     """
     load = functools.partial(_load, trainer=trainer, config=config, allowed=allow_config_change)
-    stores = [Store(folder / workdir.CHECKPOINTS)]
+    stores = [Store(folder / run_folder.CHECKPOINTS)]
     if restore_from is not None:
         stores.append(_store_of(restore_from))
     for store in stores:
@@ -40,14 +41,14 @@ def find_start(
             ) from error
         if start is not None:
             return start
-    if (folder / workdir.METRICS).exists():
+    if (folder / run_folder.METRICS).exists():
         _check_beginning(folder, config)
     return None
 
 
 def _store_of(restore_from: str) -> Store:
     given = Path(restore_from).expanduser()
-    for store in (Store(given / workdir.CHECKPOINTS), Store(given)):
+    for store in (Store(given / run_folder.CHECKPOINTS), Store(given)):
         if store.numbers():
             return store
     raise errors.UserError(f"--restore_from={restore_from} holds no checkpoints of a run")
@@ -124,7 +125,7 @@ def _load_changed(
 
 def _check_beginning(folder: Path, config: RunConfig) -> None:
     """A run that was killed before its first checkpoint may start again, another may not."""
-    file, detail = folder / workdir.CONFIG, ""
+    file, detail = folder / run_folder.CONFIG, ""
     if file.exists():
         changed = differences.differences(configuration.load(str(file), RunConfig), config)
         if not changed:

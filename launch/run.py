@@ -25,7 +25,7 @@ from launch.build import Experiment, build
 from launch.signals import StopRequests
 from meta_train import evaluation
 from meta_train.evaluation.model_card import judged
-from meta_train.run import BadSteps, Checkpointing, Run, RunFailed, Start, Validation
+from meta_train.run import BadSteps, Checkpointing, Run, RunFailed, Start, Validation, run_folder
 from meta_train.run.progress import make_progress
 from meta_train.run.records import Records
 
@@ -64,14 +64,14 @@ def run(
                 experiment.trainer, config, folder, restore_from, allow_config_change
             )
             distributed.check_agreement(start.number if start else 0)
-            if start and start.own and workdir.finished_steps(folder) == config.meta_steps:
+            if start and start.own and run_folder.finished_steps(folder) == config.meta_steps:
                 print(f"{folder} is finished: {config.meta_steps} meta-steps are done")
                 return False
             theta = None
             if start is None or config.objective.unit is not None:
                 theta = first_theta.find(experiment, config, jax.random.key(config.seed))
-            (output / workdir.FINISHED).unlink(missing_ok=True)
-            workdir.write_json(output / workdir.CONFIG, config.to_dict())
+            (output / run_folder.FINISHED).unlink(missing_ok=True)
+            workdir.write_json(output / run_folder.CONFIG, config.to_dict())
             experiment = first_theta.in_units(experiment, theta, config, _validation_key(config))
             training = _make_run(experiment, config, folder, output, theta, started)
             stopped = _run(training, experiment, config, start, output, stop)
@@ -154,7 +154,7 @@ def _run(
         return True
     try:
         _finish(training, experiment, config, metadata, output)
-        workdir.write_json(output / workdir.FINISHED, {"meta_steps": config.meta_steps})
+        workdir.write_json(output / run_folder.FINISHED, {"meta_steps": config.meta_steps})
     except OSError as error:
         raise errors.RunFailed(
             f"all meta-steps are done and saved, but the results cannot be written into {output} "
@@ -192,7 +192,7 @@ def _finish(
     """Plot, compare, and save the best theta and the last."""
     from launch import bundles
     from launch.evaluate.evaluation_run import compare
-    from launch.report import run_figures
+    from meta_train.figures import run_figures
 
     last, validations = jax.device_get(training.theta), training.validations
     best, meta_step = training.best_theta, validations.best_meta_step
@@ -201,7 +201,7 @@ def _finish(
     more = {}
     if experiment.optimizer is not None and config.comparison.num_seeds:
         found = compare(experiment, config, best)
-        found.save(folder / workdir.COMPARISON)
+        found.save(folder / run_folder.COMPARISON)
         more = judged(found).entries
     run_figures.write(folder)
     card = bundles.make_card(config, metadata, meta_step, validations.best_loss)

@@ -1,4 +1,4 @@
-"""The folder that holds everything of one run."""
+"""The folder that a command writes into."""
 
 import contextlib
 import errno
@@ -13,15 +13,7 @@ import filelock
 
 from launch import errors
 
-METRICS = "metrics.jsonl"
-CONFIG = "config.json"
-CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
-COMPARISON = "comparison"
-"""Folder of the evaluation that ends a run."""
-FINISHED = "finished.json"
-"""Written last; holds the number of meta-steps after which the run was finished."""
-
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 """What file systems without locks say."""
 
@@ -85,14 +77,6 @@ def lock(folder: Path) -> Iterator[None]:
         held = contextlib.nullcontext()
     with held:
         yield
-
-
-def finished_steps(folder: Path) -> int | None:
-    """Meta-steps after which the run in ``folder`` was finished; None where it was not."""
-    try:
-        return int(json.loads((folder / FINISHED).read_text(encoding="utf-8"))["meta_steps"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -24,6 +24,7 @@ def allowed(file: Path) -> set[str]:
         "systems",
         "evaluation",
         "experiments",
+        "report",
     ):
         return {"lopt", "tasks"}
     if package == "meta_train" and rest[0] == "run":

@@ -41,6 +41,7 @@ from meta_train.evaluation.result_progress import ResultProgress
 from meta_train.evaluation.result_store import write_atomically
 from meta_train.evaluation.task_sets import listed_tasks
 from meta_train.evaluation.workload import HELD_OUT, META_TRAINING
+from meta_train.run import run_folder
 
 _PARTS = "parts"
 """Folder of finished parts, from which a stopped evaluation goes on."""
@@ -116,7 +117,7 @@ def _write_config(folder: Path, config: EvaluationConfig) -> None:
     Raises:
         UserError: the folder holds a meta-training run.
     """
-    if (folder / workdir.METRICS).exists() or (folder / workdir.CHECKPOINTS).exists():
+    if run_folder.is_run(folder):
         raise errors.UserError(
             f"--workdir={folder} holds a meta-training run; choose another folder, such as "
             f"{folder / 'held_out'}"
@@ -124,7 +125,7 @@ def _write_config(folder: Path, config: EvaluationConfig) -> None:
     for name in (RESULTS, SUMMARY):
         (folder / name).unlink(missing_ok=True)
     content = json.dumps(config.to_dict(), indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / workdir.CONFIG, content.encode())
+    write_atomically(folder / run_folder.CONFIG, content.encode())
 
 
 def _announce(

@@ -5,7 +5,7 @@ import json
 import pytest
 from matplotlib.image import imread
 
-from launch.report import run_figures
+from meta_train.figures import run_figures
 from tests.launch.report.conftest import make_summary, write_results, write_run
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import launch.run
 from checkpoints import Store
 from configs.base import RunConfig
-from launch import cli, configuration, errors, resume, workdir
+from launch import cli, configuration, errors, resume
 from launch.build import build
 from launch.inspect import inspect as inspect_folder
-from meta_train.run import records
+from meta_train.run import records, run_folder
 from tests.launch.test_resume import meta_train
 
 EXAMPLES = [15, pytest.param(2000, marks=pytest.mark.slow)]
@@ -24,7 +24,7 @@ QUIET = [HealthCheck.function_scoped_fixture]
 
 
 def lines(folder):
-    return [json.loads(line) for line in (folder / workdir.METRICS).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / run_folder.METRICS).read_text().splitlines()]
 
 
 class Run:
@@ -32,10 +32,10 @@ class Run:
 
     def __init__(self, folder):
         self.folder = folder
-        self.config = configuration.load(str(folder / workdir.CONFIG), RunConfig)
+        self.config = configuration.load(str(folder / run_folder.CONFIG), RunConfig)
         self.experiment = build(self.config)
         self.files = {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-        store = Store(folder / workdir.CHECKPOINTS)
+        store = Store(folder / run_folder.CHECKPOINTS)
         self.arrays = {number: store.load(number) for number in store.numbers()}
         self.records = lines(folder)
 
@@ -55,8 +55,8 @@ def run(tmp_path_factory, compilation_cache):
     folder = tmp_path_factory.mktemp("run")
     few = ("--config.meta_steps=12", "--config.meta_validation.every_steps=4")
     assert meta_train(folder, *few, "--config.comparison.num_seeds=0") == 0
-    (folder / workdir.FINISHED).unlink()
-    assert len(Store(folder / workdir.CHECKPOINTS).numbers()) >= 2
+    (folder / run_folder.FINISHED).unlink()
+    assert len(Store(folder / run_folder.CHECKPOINTS).numbers()) >= 2
     return Run(folder)
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_folder_is_refused_or_gone_on_with(run, examples):
             start = try_to_go_on(run)
             if start is not None:
                 run.assert_is_good(start)
-                left = lines(run.folder) if (run.folder / workdir.METRICS).exists() else []
+                left = lines(run.folder) if (run.folder / run_folder.METRICS).exists() else []
                 assert all("meta_step" in record for record in left)
         finally:
             for path, whole in run.files.items():
@@ -140,7 +140,7 @@ def changed(value, path, new):
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_a_damaged_config_is_refused_or_says_the_same(run, examples, tmp_path, monkeypatch, capsys):
-    whole = run.files[run.folder / workdir.CONFIG]
+    whole = run.files[run.folder / run_folder.CONFIG]
     fields = json.loads(whole)
     paths = list(paths_of(fields))
     file = tmp_path / "config.json"

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from launch.report import page_tables
-from launch.report.page import make as make_page
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.measures import MEASURES, Measure
 from meta_train.evaluation.sentences import sentences
+from meta_train.report import page_tables
+from meta_train.report.page import make as make_page
 from tests.launch.report import reading
 from tests.launch.report.conftest import HOSTILE, LEARNED, save_bundle, write_evaluation
 
@@ -60,7 +60,7 @@ def test_a_new_measure_has_a_table(tmp_path, edit_json, monkeypatch):
 
 
 def test_evaluation_with_its_bundle_draws_the_rule(tmp_path, edit_json, monkeypatch):
-    from launch.report import update_rules
+    from meta_train.report import update_rules
 
     folder = write_evaluation(tmp_path, ("conv",), baselines=TWO)
     save_bundle(tmp_path / "bundle")

@@ -52,7 +52,7 @@ def test_damaged_summary(user_error, tmp_path, content, expected):
 
 def test_wheel_takes_every_template():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    patterns = project["tool"]["setuptools"]["package-data"]["launch.report"]
-    package = ROOT / "launch" / "report"
+    patterns = project["tool"]["setuptools"]["package-data"]["meta_train.report"]
+    package = ROOT / "meta_train" / "report"
     packaged = {file for pattern in patterns for file in package.glob(pattern)}
     assert packaged == {x for x in package.rglob("*") if x.suffix in (".html", ".css")}

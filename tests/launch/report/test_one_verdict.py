@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from launch.report.page import make as make_page
 from lopt.card_limits import limits
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.model_card import judged
 from meta_train.evaluation.verdict import HIGHER, LOWER, UNCLEAR, UNKNOWN
+from meta_train.report.page import make as make_page
 from tests.launch.report import reading
 from tests.launch.report.conftest import LEARNED, make_summary, write_run
 

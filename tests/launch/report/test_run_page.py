@@ -5,9 +5,9 @@ import pytest
 from matplotlib.image import imread
 
 from launch import cli
-from launch.report import run_figures, run_folder
-from launch.report.page import make as make_page
-from meta_train.figures import styles
+from meta_train.figures import run_figures, styles
+from meta_train.report.page import make as make_page
+from meta_train.run import run_folder
 from tests.launch.report import reading
 from tests.launch.report.conftest import HOSTILE, write_run
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch import errors
+from launch import cache, errors
 from launch.options import flag, help_of, read
 
 
@@ -41,12 +41,15 @@ def run(arguments: Sequence[str]) -> int:
     if out.is_dir() or not out.parent.is_dir():
         raise errors.UserError(f"--out={out} is no file in a folder that exists; choose another")
 
-    from launch.report import page  # imports JAX and Matplotlib: all that is cheap is checked
+    from meta_train.report import page  # imports JAX and Matplotlib: all that is cheap is checked
 
     figures = Path(asked.figures).expanduser() if asked.figures else None
+    cache.enable()
     try:
         text = page.make(folder, figures)
         out.write_text(text, encoding="utf-8")
+    except page.NoPage as error:
+        raise errors.UserError(str(error)) from error
     except OSError as error:
         raise errors.UserError(
             f"{error.filename or out} cannot be written ({error.strerror}); choose another place "

@@ -8,9 +8,9 @@ import jax
 import optax
 
 import lopt
-from launch.report import page_tables
 from meta_train.figures import update_rule
 from meta_train.figures.panels import Panel
+from meta_train.report import page_tables
 
 _REFERENCE_RATE = 1e-3
 _REFERENCE = f"adam({_REFERENCE_RATE:g})"

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from launch.report import run_folder
-from launch.report.run_folder import Run, Series
 from meta_train.figures import evaluation_figures, panels, styles
 from meta_train.figures.panels import Panel
 from meta_train.figures.styles import BLUE, GREEN, ORANGE, VERMILLION, Line
+from meta_train.run import run_folder
+from meta_train.run.run_folder import RunFolder, Series
 
 _WIDE = (5.0, 3.2)
 _META_LOSSES = 40
@@ -28,7 +28,7 @@ def write(folder: Path) -> None:
                 panel.save(folder, ["png"])
 
 
-def meta_loss(run: Run) -> Panel | None:
+def meta_loss(run: RunFolder) -> Panel | None:
     """Meta-loss over meta-steps, averaged over blocks, and the meta-validation."""
     trained, validated = run.series("meta_loss"), run.series("meta_valid_loss")
     if not np.isfinite([*trained.values, *validated.values]).any():
@@ -60,7 +60,7 @@ def _draw_losses(axes: Axes, trained: Series, validated: Series) -> None:
     axes.legend(frameon=False)
 
 
-def diagnostics(run: Run) -> list[Panel]:
+def diagnostics(run: RunFolder) -> list[Panel]:
     """What the records say about the estimator and its speed."""
     wanted = (
         ("grad_norm", "Gradient norm", "norm of the meta-gradient", BLUE, True),
@@ -72,7 +72,7 @@ def diagnostics(run: Run) -> list[Panel]:
 
 
 def _series_panel(
-    run: Run, name: str, title: str, ylabel: str, color: str, log: bool
+    run: RunFolder, name: str, title: str, ylabel: str, color: str, log: bool
 ) -> Panel | None:
     series = run.series(name)
     if not np.isfinite(series.values).any():
@@ -89,7 +89,7 @@ def _series_panel(
     return Panel(figure, f"series-{name}", f"{title} over meta-steps")
 
 
-def _bad_panel(run: Run) -> Panel | None:
+def _bad_panel(run: RunFolder) -> Panel | None:
     """Diverged particles and skipped meta-steps, added up; None where there were none."""
     columns = {"diverged particles": "diverged", "skipped meta-steps": "skipped"}
     counts = {label: run.series(name) for label, name in columns.items()}

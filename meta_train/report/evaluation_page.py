@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launch import workdir
-from launch.report import page_tables, run_folder, update_rules
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import CURVES
 from meta_train.evaluation.sentences import ABSENT, changed, form, held_out, sentences
@@ -13,6 +11,8 @@ from meta_train.evaluation.workload import Setting
 from meta_train.figures import evaluation_figures, styles, update_rule
 from meta_train.figures.panels import Panel
 from meta_train.figures.styles import Line
+from meta_train.report import page_tables, update_rules
+from meta_train.run import run_folder
 
 _PLACES = ("data_dir", "cache_dir", "workers")
 """Fields of the config that say nothing outside the machine."""
@@ -26,7 +26,7 @@ def content(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         folder: where it is, and its config.
     """
     remarks = list(evaluation.remarks)
-    config = run_folder.read_json(folder / workdir.CONFIG, dict, remarks) or {}
+    config = run_folder.read_json(folder / run_folder.CONFIG, dict, remarks) or {}
     budget = config.get("tuning")
     lines = styles.lines(evaluation.learned, [*evaluation.tuned, *evaluation.baselines])
     tasks = [x for x in evaluation.settings if not x.axis]

@@ -7,27 +7,30 @@ from typing import Any
 
 import jinja2
 
-from launch import cache, errors
-from launch.report import evaluation_page, run_folder, run_page
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import SUMMARY
 from meta_train.figures import styles
 from meta_train.figures.panels import Panel
+from meta_train.report import evaluation_page, run_page
+from meta_train.run import run_folder
 from meta_train.versions import versions
+
+
+class NoPage(ValueError):
+    """A folder that no page can be made of; the message says why."""
 
 
 def make(folder: Path, figures: Path | None = None) -> str:
     """The page about a run or an evaluation; a whole HTML page that refers to nothing outside.
 
     Args:
-        folder: work folder of ``lopt meta-train`` or ``lopt evaluate``.
+        folder: work folder of a run, or of an evaluation (``Evaluation.save``).
         figures: folder into which each figure is written too, as PNG and PDF.
 
     Raises:
-        UserError: it is neither, or the evaluation is not finished or damaged.
+        NoPage: it is neither, or the evaluation is not finished or damaged.
         OSError: the figures cannot be written.
     """
-    cache.enable()
     with styles.drawing():
         template, content = _content(folder)
         text = _fill(template, content)
@@ -41,12 +44,14 @@ def make(folder: Path, figures: Path | None = None) -> str:
 def _content(folder: Path) -> tuple[str, dict[str, Any]]:
     """Template and content of the page."""
     if (folder / SUMMARY).exists():
-        with errors.reading():
+        try:
             evaluation = Evaluation.load(folder)
+        except ValueError as error:
+            raise NoPage(str(error)) from error
         return "evaluation.html", evaluation_page.content(evaluation, folder)
     if run_folder.is_run(folder):
         return "run.html", run_page.content(run_folder.read(folder))
-    raise errors.UserError(
+    raise NoPage(
         f"{folder} is the work folder of no run (it has neither metrics.jsonl nor checkpoints/) "
         "and of no finished evaluation (it has no summary.json); give the --workdir of lopt "
         "meta-train or lopt evaluate"
@@ -54,9 +59,9 @@ def _content(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _fill(template: str, content: Mapping[str, Any]) -> str:
-    """Fill a template of ``launch/report/templates``; text from outside is escaped."""
+    """Fill one of the templates beside this file; text from outside is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("launch.report"),
+        loader=jinja2.PackageLoader("meta_train.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 
 import lopt
-from checkpoints import DamagedError, Store
-from launch import workdir
-from launch.report import page_tables, run_figures, update_rules
-from launch.report.run_folder import BUNDLE, Run
 from meta_train.evaluation import Evaluation, verdict
 from meta_train.evaluation.sentences import form
-from meta_train.figures import evaluation_figures, styles, update_rule
+from meta_train.figures import evaluation_figures, run_figures, styles, update_rule
+from meta_train.report import page_tables, update_rules
+from meta_train.run.run_folder import BUNDLE, RunFolder
 
 
-def content(run: Run) -> dict[str, Any]:
+def content(run: RunFolder) -> dict[str, Any]:
     """What the template shows; to be called within ``styles.drawing()``."""
     remarks = list(run.remarks)
     found = run.comparison or Evaluation({})
@@ -41,24 +39,24 @@ def content(run: Run) -> dict[str, Any]:
     }
 
 
-def _subject(run: Run) -> str:
+def _subject(run: RunFolder) -> str:
     return str(_field(run, "optimizer", "name") or "theta")
 
 
-def _goal(run: Run) -> str:
+def _goal(run: RunFolder) -> str:
     system = _field(run, "system", "name")
     names = run.config.get("tasks") if system in (None, "lopt") else [system]
     return ", ".join(map(str, names or ["unknown tasks"]))
 
 
-def _field(run: Run, *path: str) -> Any:
+def _field(run: RunFolder, *path: str) -> Any:
     value: Any = run.config
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
-def _verdict(run: Run, found: Evaluation) -> str:
+def _verdict(run: RunFolder, found: Evaluation) -> str:
     """One sentence."""
     if not found.learned:
         return _progress(run)
@@ -70,7 +68,7 @@ def _verdict(run: Run, found: Evaluation) -> str:
     return ": ".join([parts[0], "; ".join(parts[1:])]) + "." if parts[1:] else parts[0] + "."
 
 
-def _progress(run: Run) -> str:
+def _progress(run: RunFolder) -> str:
     done, wanted = _done(run), run.config.get("meta_steps")
     state = "Finished" if run.finished is not None else "Stopped, or still going,"
     words = f"{state} after meta-step {done:,}" + (f" of {wanted:,}" if _whole(wanted) else "")
@@ -86,11 +84,11 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _done(run: Run) -> int:
+def _done(run: RunFolder) -> int:
     return max((x["meta_step"] for x in run.records), default=0)
 
 
-def _facts(run: Run, bundle: lopt.Bundle | None) -> dict[str, str]:
+def _facts(run: RunFolder, bundle: lopt.Bundle | None) -> dict[str, str]:
     valid, speed = run.series("meta_valid_loss"), run.series("inner_steps_per_s").values
     seconds = run.series("seconds").values
     wanted = run.config.get("meta_steps")
@@ -120,21 +118,11 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(finite)) if len(finite) else math.nan
 
 
-def _total(run: Run, name: str) -> str:
+def _total(run: RunFolder, name: str) -> str:
     return f"{np.nansum(run.series(name).values):,.0f}"
 
 
-def _environment(run: Run, bundle: lopt.Bundle | None) -> dict[str, str]:
+def _environment(run: RunFolder, bundle: lopt.Bundle | None) -> dict[str, str]:
     """Versions that the run was made with: from its bundle, or its newest checkpoint."""
-    versions = bundle.card.get("versions") if bundle else _checkpoint_versions(run)
+    versions = bundle.card.get("versions") if bundle else run.versions()
     return page_tables.facts(versions) if isinstance(versions, Mapping) else {}
-
-
-def _checkpoint_versions(run: Run) -> Any:
-    store = Store(run.folder / workdir.CHECKPOINTS)
-    for number in reversed(store.numbers()):
-        try:
-            return store.read(number).metadata.get("versions")
-        except DamagedError:
-            continue
-    return None

@@ -1,4 +1,4 @@
-"""Reading the work folder of a meta-training run, in whatever state it is."""
+"""The files of a run in its work folder, and how they are read in whatever state they are."""
 
 import json
 import math
@@ -7,11 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch import workdir
+from checkpoints import DamagedError, Store
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import SUMMARY
+from meta_train.run.records import METRICS
+from meta_train.run.start import CHECKPOINTS
 
+CONFIG = "config.json"
+COMPARISON = "comparison"
+"""Folder of the evaluation that ends a run."""
 BUNDLE = "bundle"
+"""Folder of what a run has meta-trained, with the lowest meta-validation."""
+FINISHED = "finished.json"
+"""Written last; holds the number of meta-steps after which the run was finished."""
 
 
 class Series(NamedTuple):
@@ -23,7 +31,7 @@ class Series(NamedTuple):
     """NaN where a value was not finite."""
 
 
-class Run(NamedTuple):
+class RunFolder(NamedTuple):
     """What a work folder holds."""
 
     folder: Path
@@ -37,6 +45,16 @@ class Run(NamedTuple):
     remarks: list[str]
     """What could not be read."""
 
+    def versions(self) -> Any:
+        """Versions of packages that its newest readable checkpoint was written by."""
+        store = Store(self.folder / CHECKPOINTS)
+        for number in reversed(store.numbers()):
+            try:
+                return store.read(number).metadata.get("versions")
+            except DamagedError:
+                continue
+        return None
+
     def series(self, name: str) -> Series:
         """A column of the records, where it was recorded."""
         points = [(x["meta_step"], number(x[name])) for x in self.records if name in x]
@@ -46,16 +64,24 @@ class Run(NamedTuple):
 
 def is_run(folder: Path) -> bool:
     """Whether a meta-training run has been started in a folder."""
-    return (folder / workdir.METRICS).exists() or (folder / workdir.CHECKPOINTS).is_dir()
+    return (folder / METRICS).exists() or (folder / CHECKPOINTS).is_dir()
 
 
-def read(folder: Path) -> Run:
+def finished_steps(folder: Path) -> int | None:
+    """Meta-steps after which the run in ``folder`` was finished; None where it was not."""
+    try:
+        return int(json.loads((folder / FINISHED).read_text(encoding="utf-8"))["meta_steps"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def read(folder: Path) -> RunFolder:
     """Read everything but the bundle; what is damaged is left out and remarked upon."""
     remarks: list[str] = []
-    config = read_json(folder / workdir.CONFIG, dict, remarks) or {}
-    comparison = _read_comparison(folder / workdir.COMPARISON, remarks)
-    records = _read_records(folder / workdir.METRICS, remarks)
-    return Run(folder, config, records, comparison, workdir.finished_steps(folder), remarks)
+    config = read_json(folder / CONFIG, dict, remarks) or {}
+    comparison = _read_comparison(folder / COMPARISON, remarks)
+    records = _read_records(folder / METRICS, remarks)
+    return RunFolder(folder, config, records, comparison, finished_steps(folder), remarks)
 
 
 def number(value: Any) -> float:
