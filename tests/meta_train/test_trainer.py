@@ -62,9 +62,11 @@ def test_a_restored_state_goes_on_bit_for_bit(particles, tmp_path):
     t = trainer(execution=Execution(particles), steps_per_dispatch=3)
     state, _ = t.step(t.init(jax.random.key(1), THETA))
     store = Store(tmp_path)
-    saver = Saver(store)
+    told: list[str] = []
+    saver = Saver(store, told.append)
     saver.save(3, state, {})
-    assert saver.wait() is None
+    saver.wait()
+    assert told == []
     saver.close()
     restored = store.restore(3, t.abstract_state(THETA))
     leaves_equal(*(jax.tree.map(_data, t.step(s)[0]) for s in (state, restored)))
