@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 
 import lopt
 import meta_train
@@ -15,12 +14,11 @@ from checkpoints import DamagedError, MismatchError, Store
 from configs.base import RunConfig
 from launch import configuration, errors, user_code, workdir
 from launch.build import make_named
-from launch.meta_optimizer import make_meta_optimizer
 from launch.resume import config_of
 from lopt import shipped
 from lopt.bundle_config import theta_sha256
-from meta_train.groups import averaged
 from meta_train.run import run_folder
+from meta_train.run.start import load_theta
 
 BUNDLE = "bundle"
 """Where a run keeps its bundle, in its work folder."""
@@ -180,19 +178,12 @@ def _read(store: Store, number: int) -> Source:
         )
     user_code.import_all(config.imports)
     optimizer = make_named(lopt.LOPTS, "optimizer", config.optimizer)
-    like = {"theta": jax.eval_shape(optimizer.init, jax.random.key(0))}
-    if config.meta_optimizer.average_rate is not None:
-        meta_optimizer = make_meta_optimizer(config.meta_optimizer, config.meta_steps)
-        like["meta_opt_state"] = jax.eval_shape(meta_optimizer.init, like["theta"])
-    here = SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
     try:
-        state = store.restore(number, {"meta_state": like})["meta_state"]
+        theta = load_theta(store, number, jax.eval_shape(optimizer.init, jax.random.key(0)))
     except MismatchError as error:
         raise errors.UserError(
             f"{where} does not hold the theta of this version's {config.optimizer.name}: {error}"
         ) from error
-    theta = jax.device_get(averaged(state.get("meta_opt_state"), state["theta"]))
     return Source(number, step.metadata, config, optimizer, theta, step.score)
 
 

@@ -1,7 +1,7 @@
 """The theta that a run starts from, and what its meta-losses are measured in."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -10,7 +10,9 @@ import numpy as np
 from configs.base import RunConfig
 from launch import bundles, errors
 from launch.build import Experiment
-from meta_train import LoptSystem, evaluation
+from meta_train import evaluation
+from meta_train.systems import units
+from meta_train.systems.units import NoUnit
 
 
 def find(experiment: Experiment, config: RunConfig, key: jax.Array) -> Any:
@@ -50,57 +52,29 @@ def in_units(experiment: Experiment, theta: Any, config: RunConfig, key: jax.Arr
     """
     if config.objective.unit is None:
         return experiment
-    systems = _scaled(experiment, experiment.systems, list(experiment.tasks), theta, config, key)
-    trainer = dataclasses.replace(experiment.trainer, systems=systems)
-    judges = systems
-    if experiment.validation.systems is not experiment.systems:
-        labels = list(config.meta_validation.tasks)
-        judges = _scaled(experiment, experiment.validation.systems, labels, theta, config, key)
-    validation = experiment.validation._replace(systems=judges, geometric=True)
-    return experiment._replace(systems=systems, trainer=trainer, validation=validation)
+    trainer, validation = experiment.trainer, experiment.validation
 
-
-def _scaled(
-    experiment: Experiment,
-    systems: tuple[Any, ...],
-    labels: list[str],
-    theta: Any,
-    config: RunConfig,
-    key: jax.Array,
-) -> tuple[LoptSystem, ...]:
-    def measure(unit: float, valid_unit: float) -> np.ndarray:
-        trainer = experiment.trainer
+    def measure(systems: tuple[Any, ...]) -> np.ndarray:
+        seeds, mean_over = config.meta_validation.num_seeds, trainer.estimator.mean_over
         return evaluation.meta_losses(
-            _with_units(systems, [unit] * len(systems), [valid_unit] * len(systems)),
-            experiment.episodes,
-            theta,
-            key,
-            config.meta_validation.num_seeds,
-            trainer.devices,
-            trainer.estimator.mean_over,
+            systems, experiment.episodes, theta, key, seeds, trainer.devices, mean_over
         )
 
-    if config.objective.split != "mixed":
-        units = valid_units = measure(1.0, 1.0)
-    else:
-        # Each of the two losses alone, in the unit of its weight, by the same program.
-        weight = config.objective.valid_weight
-        units = measure(1.0 - weight, np.inf) if weight < 1 else np.ones(len(systems))
-        valid_units = measure(np.inf, weight) if weight > 0 else np.ones(len(systems))
-    for label, *found in zip(labels, units, valid_units, strict=True):
-        for unit in found:
-            if not 0 < unit < np.inf:
-                raise errors.UserError(
-                    "config.objective.unit = 'first_theta': the first theta has the meta-loss "
-                    f"{unit} on {label}; it must be a positive number"
-                )
-    return _with_units(systems, units, valid_units)
+    def scaled(systems: tuple[Any, ...], labels: Iterable[str]) -> tuple[Any, ...]:
+        try:
+            return units.in_units(systems, list(labels), measure)
+        except NoUnit as error:
+            raise errors.UserError(
+                f"config.objective.unit = 'first_theta' cannot be used: {error}"
+            ) from error
 
-
-def _with_units(systems: Sequence[Any], units: Any, valid_units: Any) -> tuple[LoptSystem, ...]:
-    return tuple(
-        dataclasses.replace(system, unit=np.float32(unit), valid_unit=np.float32(valid_unit))
-        for system, unit, valid_unit in zip(systems, units, valid_units, strict=True)
+    systems = judges = scaled(experiment.systems, experiment.tasks)
+    if validation.systems is not experiment.systems:
+        judges = scaled(validation.systems, config.meta_validation.tasks)
+    return experiment._replace(
+        systems=systems,
+        trainer=dataclasses.replace(trainer, systems=systems),
+        validation=validation._replace(systems=judges, geometric=True),
     )
 
 

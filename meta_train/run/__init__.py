@@ -6,7 +6,7 @@ What writes files or draws is imported from its own module: ``meta_train.run.rec
 
 from meta_train.run.hooks import BadSteps, Checkpointing, Validation
 from meta_train.run.run import Hook, Run
-from meta_train.run.start import RunFailed, RunState, Start
+from meta_train.run.start import RunFailed, RunState, Start, load_theta
 
 __all__ = [
     "BadSteps",
@@ -17,4 +17,5 @@ __all__ = [
     "RunState",
     "Start",
     "Validation",
+    "load_theta",
 ]

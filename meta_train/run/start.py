@@ -1,7 +1,11 @@
 """Where a run goes on: the newest checkpoint that is whole."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import SingleDeviceSharding
 
 from checkpoints import DamagedError, Step, Store
 from meta_train.trainer import MetaTrainer
@@ -9,6 +13,10 @@ from meta_train.types import MetaState, Theta
 
 CHECKPOINTS = "checkpoints"
 """Where the folder of a run holds them."""
+
+
+_AVERAGE = re.compile(r"meta_state/(meta_opt_state/(?:\d+/)*theta)(?:/.*)?")
+"""An array of the average that ``groups.average_theta`` keeps, the member of a chain."""
 
 
 class RunFailed(Exception):
@@ -70,3 +78,25 @@ def load_all(store: Store, step: Step, trainer: MetaTrainer) -> RunState:
     """Everything that a checkpoint holds, where ``trainer`` wants it."""
     like = trainer.abstract_state()
     return store.restore(step.number, RunState(like, like.theta))
+
+
+def load_theta(store: Store, number: int, like: Theta) -> Theta:
+    """Theta of a checkpoint as it is to be used: its average, where the run keeps one.
+
+    Args:
+        store: of the run.
+        number: meta-steps after which the checkpoint was written.
+        like: its shapes, as of ``jax.eval_shape(optimizer.init, key)``.
+
+    Returns:
+        Arrays on the host.
+
+    Raises:
+        checkpoints.DamagedError: the checkpoint is not what was saved.
+        checkpoints.MismatchError: its theta has other arrays than ``like``.
+    """
+    averages = map(_AVERAGE.fullmatch, store.read(number).arrays)
+    place = next((found[1] for found in averages if found), "theta")
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
+    return jax.device_get(store.restore(number, {"meta_state": {place: like}})["meta_state"][place])

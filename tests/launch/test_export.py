@@ -109,11 +109,14 @@ def rewrite(run, change):
     store.write(6, tree, metadata)
 
 
-def test_the_average_of_theta_where_there_is_one(tmp_path):
-    """It is what the run validates and bundles."""
+@pytest.mark.parametrize("factors", [None, {"scalars": 0.1, "network": 1.0}])
+def test_the_average_of_theta_where_there_is_one(tmp_path, factors):
+    """It is what the run validates and bundles, also one that factors of other groups left."""
     changed = config().to_dict() | {"meta_optimizer": {"average_rate": 0.1}}
     own = configuration.complete(changed, RunConfig)
     meta_optimizer = make_meta_optimizer(own.meta_optimizer, own.meta_steps)
+    changed["meta_optimizer"]["group_factors"] = factors
+    own = configuration.complete(changed, RunConfig)
     theta = theta_after(0)
     meta_opt_state = meta_optimizer.init(theta)
     for _ in range(3):
