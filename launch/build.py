@@ -71,7 +71,7 @@ def build(config: RunConfig) -> Experiment:
         systems = (make_named(meta_train.SYSTEMS, "system", config.system),)
     groups = _groups(systems[0])
     group_std = _fit_groups(config.estimator.group_std, "estimator.group_std", groups)
-    estimator, episodes = _make_estimator(config.estimator, group_std)
+    estimator, episodes = make_estimator(config.estimator, group_std)
     factors = config.meta_optimizer.group_factors
     factors = _fit_groups(factors, "meta_optimizer.group_factors", groups)
     section = dataclasses.replace(config.meta_optimizer, group_factors=factors)
@@ -153,9 +153,14 @@ def _look_up(
     return registry[name]
 
 
-def _make_estimator(
+def make_estimator(
     section: Estimator, group_std: dict[str, float] | None
 ) -> tuple[meta_train.GradientEstimator, meta_train.Horizon]:
+    """The estimator that a section names, and its horizon; ``group_std`` is for ``std``.
+
+    Raises:
+        UserError: an unknown name or field, or a value out of range.
+    """
     factory = _look_up(meta_train.ESTIMATORS, "estimator", section.name)
     try:
         horizon = meta_train.make_horizon(section.horizon)

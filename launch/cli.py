@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "launch.evaluate.calibrate_command",
         "find one setting of each baseline for many tasks",
     ),
+    "diagnose": ("launch.diagnose", "find the estimator, K, number of pairs and std for a system"),
     "reproduce": ("launch.reproduce", "run an experiment of the PES paper"),
     "report": ("launch.report", "write an HTML page about a run or an evaluation"),
     "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),

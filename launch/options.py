@@ -51,7 +51,8 @@ def flag(value: str, text: str, *, default: Any = None, example: str = "", least
         example: a value that it may have; a flag with an example must be given.
         least: bound of a whole number.
     """
-    text += f" (default {default})" if default else ""
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    text += f" (default {shown})" if default else ""
     metadata = {"value": value, "text": text, "example": example, "least": least}
     if example:
         return dataclasses.field(metadata=metadata)
@@ -86,6 +87,7 @@ def read(
     for field in declared:
         wanted = _type(annotations[field.name])
         default = None if field.default is dataclasses.MISSING else field.default
+        default = list(default) if isinstance(default, tuple) else default
         _DEFINE[wanted](field.name, default, field.metadata["text"], flag_values=values)
     words = _parse(arguments, values, positional)
     if example and len(words) < len(positional):

@@ -72,7 +72,7 @@ def run(
                 theta = first_theta.find(experiment, config, jax.random.key(config.seed))
             (output / run_folder.FINISHED).unlink(missing_ok=True)
             workdir.write_json(output / run_folder.CONFIG, config.to_dict())
-            experiment = first_theta.in_units(experiment, theta, config, _validation_key(config))
+            experiment = first_theta.in_units(experiment, theta, config, validation_key(config))
             training = _make_run(experiment, config, folder, output, theta, started)
             stopped = _run(training, experiment, config, start, output, stop)
             if not stopped:
@@ -94,7 +94,7 @@ def _make_run(
             experiment.validation.shares,
             experiment.episodes,
             theta,
-            _validation_key(config),
+            validation_key(config),
             config.meta_validation.num_seeds,
             experiment.trainer.devices,
             experiment.trainer.estimator.mean_over,
@@ -120,7 +120,7 @@ def _make_run(
     )
 
 
-def _validation_key(config: RunConfig) -> jax.Array:
+def validation_key(config: RunConfig) -> jax.Array:
     """Of the episodes of meta-validation, which give the meta-losses their units too.
 
     So that the meta-validation of the first theta is exactly one unit.

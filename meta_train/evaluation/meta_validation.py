@@ -96,18 +96,22 @@ def _episodes(
     than once.
     """
 
-    def episode(system: UnrolledSystem, theta: Theta, key: jax.Array) -> tuple[Array, Array]:
-        key_init, key_unroll, key_horizon = jax.random.split(key, 3)
-        length = horizon.sample(key_horizon, jnp.zeros((), jnp.int32))
-        clock = start(length, horizon, horizon.max)
-        state = system.init(key_init, theta, length)
-        _, total = unroll(at(system, theta), key_unroll, state, clock)
-        return total, length
-
     def of_device(system: UnrolledSystem, theta: Theta, keys: jax.Array) -> Any:
-        return map_particles(lambda key: episode(system, theta, key), keys)
+        return map_particles(lambda key: episode(horizon, system, theta, key), keys)
 
     padded = jnp.concatenate([keys, jnp.repeat(keys[-1:], -len(keys) % devices.count)])
     specs = (REPLICATED, REPLICATED, SPLIT)
     results = map_over_devices(of_device, devices, specs, SPLIT)(system, theta, padded)
     return devices.constrain(jax.tree.map(lambda x: x[: len(keys)], results), REPLICATED)
+
+
+def episode(
+    horizon: Horizon, system: UnrolledSystem, theta: Theta, key: jax.Array
+) -> tuple[Array, Array]:
+    """The sum of the losses of a whole episode at theta, and its T; traced."""
+    key_init, key_unroll, key_horizon = jax.random.split(key, 3)
+    length = horizon.sample(key_horizon, jnp.zeros((), jnp.int32))
+    clock = start(length, horizon, horizon.max)
+    state = system.init(key_init, theta, length)
+    _, total = unroll(at(system, theta), key_unroll, state, clock)
+    return total, length

@@ -1,6 +1,8 @@
-"""How results show themselves as they come: a bar on a terminal, a line each in a log."""
+"""How commands that measure show themselves: a bar on a terminal, lines in a log."""
 
+import datetime
 import sys
+import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -38,3 +40,39 @@ class ResultProgress:
             self._bar.update(self._task, advance=1, description=text)
         else:
             print(f"{self._done}/{self._total}  {text}", flush=True)
+
+
+class TimeProgress:
+    """A context that shows what was measured, and how much of the time is left.
+
+    Args:
+        seconds: of measuring, at most.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._total = seconds
+        self._next = 0.0
+        self._bar: Progress | None = None
+        if sys.stdout.isatty():
+            columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=Console())
+            self._task = self._bar.add_task("", total=seconds)
+
+    def __enter__(self) -> "TimeProgress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, text: str, seconds_left: float) -> None:
+        """Something was measured; in a log, a line at most every five seconds."""
+        left = datetime.timedelta(seconds=max(0, round(seconds_left)))
+        if self._bar:
+            done = self._total - max(0.0, seconds_left)
+            self._bar.update(self._task, completed=done, description=f"{text}, {left} left")
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + 5.0
+            print(f"{left} left  {text}", flush=True)
