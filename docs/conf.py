@@ -77,6 +77,7 @@ def _check_coverage(app, env):
         "tasks",
         "meta_train",
         "meta_train.run",
+        "meta_train.diagnosis",
         "meta_train.evaluation",
         "checkpoints",
     ):
