@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch import cli
-from launch.launchers import jobset
+from launch.launchers import gke
 
 HERE = Path(__file__).resolve().parent
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((HERE / "jobset_schema.json").read_text()))
 RUN = ("--config=a", "--workdir=/data/c")
 LAUNCH = ("launch", "gke", "--image=image", "--hosts=2", "--volume_claim=runs", "--", *RUN)
-CPU = jobset.Hosts(image="image", hosts=2, volume_claim="runs", words=RUN, max_restarts=3)
+CPU = gke.Hosts(image="image", hosts=2, volume_claim="runs", words=RUN, max_restarts=3)
 TPU = replace(CPU, hosts=4, accelerator="tpu-v5-lite-podslice", topology="4x4", chips_per_host=4)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
 def pod(hosts):
-    manifest = jobset.manifest(hosts)
+    manifest = gke.manifest(hosts)
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     return job["template"]["spec"]
 
@@ -52,14 +52,14 @@ def test_manifest_keeps_to_the_schema(name):
     ],
 )
 def test_schema_sees_mistakes(change):
-    manifest = jobset.manifest(CPU)
+    manifest = gke.manifest(CPU)
     change(manifest)
     assert list(VALIDATOR.iter_errors(manifest))
 
 
 @given(words=st.lists(TEXT, max_size=3), number=st.integers(0, 99))
 def test_words_reach_the_worker_unchanged(words, number):
-    manifest = json.loads(json.dumps(jobset.manifest(replace(CPU, words=words))))
+    manifest = json.loads(json.dumps(gke.manifest(replace(CPU, words=words))))
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     command = job["template"]["spec"]["containers"][0]["command"]
     expanded = [expand(word, {"PROCESS_ID": str(number)}) for word in command]
@@ -74,7 +74,7 @@ def test_words_reach_the_worker_unchanged(words, number):
 
 
 def test_every_slice_is_a_job_in_a_node_pool_of_its_own():
-    manifest = jobset.manifest(replace(TPU, slices=3))
+    manifest = gke.manifest(replace(TPU, slices=3))
     (jobs,) = manifest["spec"]["replicatedJobs"]
     assert (jobs["replicas"], jobs["template"]["spec"]["parallelism"]) == (3, 4)
     (placed,) = manifest["metadata"]["annotations"].items()
@@ -82,13 +82,13 @@ def test_every_slice_is_a_job_in_a_node_pool_of_its_own():
         "alpha.jobset.sigs.k8s.io/exclusive-topology",
         "cloud.google.com/gke-nodepool",
     )
-    assert "annotations" not in jobset.manifest(TPU)["metadata"]
+    assert "annotations" not in gke.manifest(TPU)["metadata"]
 
 
 def test_kueue_reads_its_queue_from_a_label():
-    labels = jobset.manifest(replace(CPU, queue="research"))["metadata"]["labels"]
+    labels = gke.manifest(replace(CPU, queue="research"))["metadata"]["labels"]
     assert labels == {"kueue.x-k8s.io/queue-name": "research"}
-    assert "labels" not in jobset.manifest(CPU)["metadata"]
+    assert "labels" not in gke.manifest(CPU)["metadata"]
 
 
 def test_dockerfile_takes_what_is_there():
@@ -113,12 +113,12 @@ def test_claim_is_mounted_even_if_it_is_a_bucket():
     (volume,), (container,) = pod(CPU)["volumes"], pod(CPU)["containers"]
     assert volume["persistentVolumeClaim"] == {"claimName": "runs"}
     assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/data"}]
-    job = jobset.manifest(CPU)["spec"]["replicatedJobs"][0]["template"]["spec"]
+    job = gke.manifest(CPU)["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["template"]["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
 
 
 def test_a_mistake_is_not_tried_again():
-    manifest = jobset.manifest(CPU)
+    manifest = gke.manifest(CPU)
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
     assert manifest["spec"]["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
@@ -145,7 +145,7 @@ def test_manifest_is_applied_through_stdin(fake_tools):
     assert cli.main(LAUNCH) == 0
     ((command, document),) = fake_tools.calls()
     assert command == ["kubectl", "apply", "--filename=-"]
-    assert json.loads(document) == jobset.manifest(replace(CPU, max_restarts=10))
+    assert json.loads(document) == gke.manifest(replace(CPU, max_restarts=10))
 
 
 def test_refused_manifest(fake_tools, capfd):

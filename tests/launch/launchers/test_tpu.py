@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch import cli
-from launch.launchers.queued_resource import Pod
+from launch.launchers.tpu import Pod
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN = ("--config=a", "--workdir=/mnt/b/c")
