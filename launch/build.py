@@ -162,10 +162,8 @@ def make_estimator(
         UserError: an unknown name or field, or a value out of range.
     """
     factory = _look_up(meta_train.ESTIMATORS, "estimator", section.name)
-    try:
+    with errors.mistakes("config.estimator.horizon: ", TypeError, ValueError):
         horizon = meta_train.make_horizon(section.horizon)
-    except (TypeError, ValueError) as error:
-        raise errors.UserError(f"config.estimator.horizon: {error}") from error
     common = {
         "horizon": horizon,
         "truncation_length": section.truncation_length,
@@ -204,12 +202,11 @@ def make_task(
         UserError: an unknown name or field, a value out of range, or data that are not there.
     """
     check_fields(_look_up(task_package.TASKS, where, name), fields, where, name)
-    try:
+    with (
+        errors.mistakes("", task_package.MissingData),
+        errors.mistakes(f"config.{where} ({name}): "),
+    ):
         return task_package.make(name, **{"data_dir": data_dir, **fields})
-    except task_package.MissingData as error:
-        raise errors.UserError(str(error)) from error
-    except ValueError as error:
-        raise errors.UserError(f"config.{where} ({name}): {error}") from error
 
 
 def _lopt_systems(
@@ -250,7 +247,7 @@ def _make_trainer(
     execution = {"particles": on.particles, "block_size": on.block_size}
     execution = construct(meta_train.Execution, execution, "devices", "the execution")
     grad_norm, system_norm = config.bad_steps.max_grad_norm, config.system_clip_norm
-    try:
+    with errors.mistakes("config: "):
         return meta_train.MetaTrainer(
             systems,
             estimator,
@@ -263,5 +260,3 @@ def _make_trainer(
             systems_per_step=config.systems_per_step,
             execution=execution,
         )
-    except ValueError as error:
-        raise errors.UserError(f"config: {error}") from error

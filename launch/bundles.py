@@ -32,7 +32,7 @@ def locate(given: str) -> Path:
     Raises:
         UserError: it is neither a folder nor the name of a shipped bundle.
     """
-    with errors.reading():
+    with errors.mistakes():
         folder = shipped.find(os.path.expanduser(given))
     if not folder.is_dir():
         raise errors.UserError(f"{folder} is not a folder")
@@ -50,7 +50,7 @@ def load(given: str) -> tuple[Path, lopt.Bundle]:
     """
     folder = locate(given)
     folder = folder / BUNDLE if (folder / BUNDLE).is_dir() else folder
-    with errors.reading():
+    with errors.mistakes():
         return folder, lopt.load_bundle(folder)
 
 
@@ -178,12 +178,9 @@ def _read(store: Store, number: int) -> Source:
         )
     user_code.import_all(config.imports)
     optimizer = make_named(lopt.LOPTS, "optimizer", config.optimizer)
-    try:
+    wanted = f"the theta of this version's {config.optimizer.name}"
+    with errors.mistakes(f"{where} does not hold {wanted}: ", MismatchError):
         theta = load_theta(store, number, jax.eval_shape(optimizer.init, jax.random.key(0)))
-    except MismatchError as error:
-        raise errors.UserError(
-            f"{where} does not hold the theta of this version's {config.optimizer.name}: {error}"
-        ) from error
     return Source(number, step.metadata, config, optimizer, theta, step.score)
 
 

@@ -114,10 +114,9 @@ def _locate(spec: str, kind: type[configs.Section]) -> tuple[Path, str | None]:
 
 
 def _read_json(path: Path) -> Any:
-    try:
+    where = f"config file {path} cannot be read: "
+    with errors.mistakes(where, OSError, ValueError, RecursionError):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise errors.UserError(f"config file {path} cannot be read: {error}") from error
 
 
 def _read_python(path: Path, argument: str | None) -> Any:

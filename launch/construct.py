@@ -24,10 +24,8 @@ def construct(factory: Callable[..., Any], fields: Mapping[str, Any], where: str
             or a value that the factory refuses with ``ValueError``.
     """
     converted = check_fields(factory, fields, where, name)
-    try:
+    with errors.mistakes(f"config.{where} ({name}): "):
         return factory(**converted)
-    except ValueError as error:
-        raise errors.UserError(f"config.{where} ({name}): {error}") from error
 
 
 def check_fields(

@@ -57,10 +57,8 @@ def fill(section: S, given: Any, where: str = "") -> S:
         kept = section.fields if changes.get("name", section.name) == section.name else {}
         read = {x: _value(kept.get(x), None, rest[x], f"{where}.{x}") for x in rest}
         changes["fields"] = {**kept, **read}
-    try:
+    with errors.mistakes(f"config.{where}."):
         return dataclasses.replace(section, **changes)
-    except ValueError as error:
-        raise errors.UserError(f"config.{where}.{error}") from error
 
 
 def plain(value: Any) -> Any:

@@ -72,9 +72,7 @@ def _prepare(name: str, asked: Arguments) -> int:
     known = [dataset.name for dataset in tasks.list_datasets(asked.data_dir)]
     if name not in known:
         raise errors.unknown("data set", name, known)
-    try:
+    with errors.mistakes("", tasks.MissingData, ValueError, *_PATH_ERRORS):
         folder = tasks.prepare(name, data_dir=asked.data_dir, from_dir=asked.from_dir)
-    except (tasks.MissingData, ValueError, *_PATH_ERRORS) as error:
-        raise errors.UserError(str(error)) from error
     print(f"{name} is ready in {folder}")
     return errors.DONE

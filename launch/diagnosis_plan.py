@@ -59,7 +59,7 @@ def prepare(config: RunConfig, given: Flags, folder: Path) -> Asked:
     if given.theta is not None:
         theta = _theta_of(given.theta, theta)
     estimators = _estimators(config, trainer.estimator, given.estimators)
-    with errors.reading():
+    with errors.mistakes():
         plan = Plan(
             truncation_lengths=_numbers("truncation_lengths", given.truncation_lengths, int),
             num_pairs=_numbers("num_pairs", given.num_pairs, int),

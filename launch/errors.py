@@ -33,16 +33,21 @@ class RunFailed(Exception):
 
 
 @contextlib.contextmanager
-def reading() -> Iterator[None]:
-    """Show what the library says of a file that it cannot read as the user's mistake.
+def mistakes(where: str = "", *kinds: type[Exception]) -> Iterator[None]:
+    """Show what the library refuses as the user's mistake.
+
+    Args:
+        where: begins the message, such as "config.estimator: ".
+        kinds: of errors; ``ValueError`` where none is named.
 
     Raises:
-        UserError: instead of a ``ValueError``.
+        UserError: instead of an error of these kinds.
     """
+    refused = kinds or (ValueError,)
     try:
         yield
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    except refused as error:
+        raise UserError(f"{where}{error}") from error
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The theta that a run starts from, and what its meta-losses are measured in."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -12,7 +11,6 @@ from launch import bundles, errors
 from launch.build import Experiment
 from meta_train import evaluation
 from meta_train.systems import units
-from meta_train.systems.units import NoUnit
 
 
 def find(experiment: Experiment, config: RunConfig, key: jax.Array) -> Any:
@@ -29,10 +27,8 @@ def find(experiment: Experiment, config: RunConfig, key: jax.Array) -> Any:
     theta = jax.jit(experiment.systems[0].init_theta)(jax.random.split(key, 3)[0])
     if config.init_from is None:
         return theta
-    try:
+    with errors.mistakes(f"config.init_from={config.init_from}: ", errors.UserError):
         given = bundles.load(config.init_from)[1].theta
-    except errors.UserError as error:
-        raise errors.UserError(f"config.init_from={config.init_from}: {error}") from error
     taken = [name for name in theta if name in given and _fits(theta[name], given[name])]
     if not taken:
         raise errors.UserError(
@@ -60,17 +56,11 @@ def in_units(experiment: Experiment, theta: Any, config: RunConfig, key: jax.Arr
             systems, experiment.episodes, theta, key, seeds, trainer.devices, mean_over
         )
 
-    def scaled(systems: tuple[Any, ...], labels: Iterable[str]) -> tuple[Any, ...]:
-        try:
-            return units.in_units(systems, list(labels), measure)
-        except NoUnit as error:
-            raise errors.UserError(
-                f"config.objective.unit = 'first_theta' cannot be used: {error}"
-            ) from error
-
-    systems = judges = scaled(experiment.systems, experiment.tasks)
-    if validation.systems is not experiment.systems:
-        judges = scaled(validation.systems, config.meta_validation.tasks)
+    with errors.mistakes("config.objective.unit = 'first_theta' cannot be used: ", units.NoUnit):
+        systems = judges = units.in_units(experiment.systems, list(experiment.tasks), measure)
+        if validation.systems is not experiment.systems:
+            labels = list(config.meta_validation.tasks)
+            judges = units.in_units(validation.systems, labels, measure)
     return experiment._replace(
         systems=systems,
         trainer=dataclasses.replace(trainer, systems=systems),

@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     asked, (rule, file, out) = options.read(
         Arguments, arguments, ("RULE", "FILE", "OUT"), "lopt import celo2 theta.state my_celo2"
     )
-    with errors.reading(), errors.writing():
+    with errors.mistakes(), errors.writing():
         if not Path(file).is_file():
             raise errors.UserError(f"{file} is no file")
         content = Path(file).read_bytes()

@@ -77,7 +77,5 @@ def _set(config: C, path: str, texts: list[str]) -> C:
         value = tuple(item for text in texts for item in read(text, tuple))
     for name in reversed(path.split(".")):
         value = Part({name: value})
-    try:
+    with errors.mistakes(f"--config.{path}={texts[-1]}: ", errors.UserError):
         return fill(config, value)
-    except errors.UserError as error:
-        raise errors.UserError(f"--config.{path}={texts[-1]}: {error}") from error

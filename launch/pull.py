@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> int:
         ("ADDRESS", "OUT"),
         "lopt pull hf://me/my_optimizer my_optimizer",
     )
-    with errors.reading(), errors.writing():
+    with errors.mistakes(), errors.writing():
         hub.pull(address, out)
     print(f"{out}: the bundle at {address}")
     return errors.DONE

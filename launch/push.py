@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     asked, (bundle, address) = options.read(
         Arguments, arguments, ("BUNDLE", "ADDRESS"), "lopt push my_optimizer hf://me/my_optimizer"
     )
-    with errors.reading():
+    with errors.mistakes():
         address = hub.push(bundle, address, private=asked.private)
     print(f"pushed; lopt.load({address!r}) always means this bundle")
     return errors.DONE

@@ -57,10 +57,8 @@ def run(arguments: Sequence[str]) -> int:
 
     if name not in EXPERIMENTS:
         raise errors.unknown("experiment", name, EXPERIMENTS)
-    try:
+    with errors.mistakes("", tasks.MissingData):
         plan = EXPERIMENTS[name].presets[preset]()
-    except tasks.MissingData as error:
-        raise errors.UserError(str(error)) from error
     folder = workdir.prepare(asked.workdir or f"runs/reproduce/{name}-{preset}")
     cache.enable()
     progress = ResultProgress(len(plan.parts()))

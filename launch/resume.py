@@ -59,12 +59,10 @@ def _load(
 ) -> RunState:
     """All of a checkpoint, or what still fits of it if the config may change."""
     changed = _compare(step, config, allowed)
-    try:
+    with errors.mistakes(f"checkpoint {step.folder} is of another run: ", MismatchError):
         if changed:
             return _load_changed(store, step.number, trainer, config.seed, changed)
         return load_all(store, step, trainer)
-    except MismatchError as error:
-        raise errors.UserError(f"checkpoint {step.folder} is of another run: {error}") from error
 
 
 def config_of(step: Step) -> RunConfig:
@@ -78,12 +76,9 @@ def config_of(step: Step) -> RunConfig:
             f"checkpoint {step.folder} has no config: its run was made from Python, not by `lopt "
             "meta-train`; go on with it there"
         )
-    try:
+    where = f"the config of checkpoint {step.folder} is not of this version: "
+    with errors.mistakes(where, errors.UserError):
         return configuration.complete(step.metadata["config"], RunConfig)
-    except errors.UserError as error:
-        raise errors.UserError(
-            f"the config of checkpoint {step.folder} is not of this version: {error}"
-        ) from error
 
 
 def _compare(step: Step, config: RunConfig, allowed: bool) -> dict[str, Any]:

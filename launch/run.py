@@ -70,9 +70,9 @@ def run(
             theta = None
             if start is None or config.objective.unit is not None:
                 theta = first_theta.find(experiment, config, jax.random.key(config.seed))
+            experiment = first_theta.in_units(experiment, theta, config, validation_key(config))
             (output / run_folder.FINISHED).unlink(missing_ok=True)
             workdir.write_json(output / run_folder.CONFIG, config.to_dict())
-            experiment = first_theta.in_units(experiment, theta, config, validation_key(config))
             training = _make_run(experiment, config, folder, output, theta, started)
             stopped = _run(training, experiment, config, start, output, stop)
             if not stopped:

@@ -100,10 +100,8 @@ def _calibrate(config: RunConfig, asked: Arguments, command: str, folder: Path) 
     entries = {}
     with workdir.lock(folder), ThreadPoolExecutor(workers) as pool, errors.writing():
         for one in baselines:
-            try:
+            with errors.mistakes("config.tasks.", NoLogarithm):
                 found = over.of(one, pool.map)
-            except NoLogarithm as error:
-                raise errors.UserError(f"config.tasks.{error}") from error
             entries[one.name] = over.record(found) | {"command": command}
             print(_line(one.name, entries[one.name]), flush=True)
             write_atomically(folder / CALIBRATED, (json.dumps(entries, indent=1) + "\n").encode())

@@ -122,10 +122,8 @@ def _baseline(label: str, entry: Named, of_all: Mapping[str, Any]) -> Optimizer:
         fields = _calibrated(name, source, where)
     check_fields(of_all[name].factory, {LEARNING_RATE: 0.1, **fields}, where, name)
     found = make_baseline(of_all[name], label, **fields)
-    try:
+    with errors.mistakes(f"config.{where} ({name}): ", TypeError, ValueError):
         found.check()
-    except (TypeError, ValueError) as error:
-        raise errors.UserError(f"config.{where} ({name}): {error}") from error
     described = f"{found.description}; calibrated" if source else found.description
     return dataclasses.replace(found, description=described)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from meta_train.systems.lopt_system import LoptSystem
+from meta_train.types import UnrolledSystem
 
 
 class NoUnit(ValueError):
@@ -13,7 +14,7 @@ class NoUnit(ValueError):
 
 
 def in_units(
-    systems: Sequence[LoptSystem],
+    systems: Sequence[UnrolledSystem],
     names: Sequence[str],
     measure: Callable[[tuple[LoptSystem, ...]], np.ndarray],
 ) -> tuple[LoptSystem, ...]:
@@ -27,8 +28,12 @@ def in_units(
         measure: gives the meta-loss of that theta on each system, see ``meta_losses``.
 
     Raises:
-        NoUnit: a meta-loss is not above zero, or not finite.
+        NoUnit: a meta-loss is not above zero, or not finite; or a system is no training of a task.
     """
+    trainings = [system for system in systems if isinstance(system, LoptSystem)]
+    if len(trainings) < len(systems):
+        raise NoUnit("only the training of tasks has units")
+    systems = trainings
     ones = np.ones(len(systems))
     objective = systems[0].objective
     if objective.split != "mixed":
@@ -41,7 +46,7 @@ def in_units(
     for name, *found in zip(names, units, valid_units, strict=True):
         for unit in found:
             if not 0 < unit < np.inf:
-                raise NoUnit(f"its meta-loss on {name} is {unit}; it must be a positive number")
+                raise NoUnit(f"the meta-loss on {name} is {unit}; it must be a positive number")
     return _with_units(systems, units, valid_units)
 
 

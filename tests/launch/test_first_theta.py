@@ -134,6 +134,17 @@ def test_meta_validation_of_the_first_theta_is_one_unit(tmp_path):
     np.testing.assert_allclose(found, 1.0, rtol=1e-5)
 
 
+def test_a_system_without_tasks_has_no_units(tmp_path, user_error):
+    line = user_error(
+        "meta-train",
+        "--config=influence_balancing",
+        "--config.objective.unit=first_theta",
+        f"--workdir={tmp_path}",
+    )
+    assert "config.objective.unit = 'first_theta' cannot be used" in line
+    assert not list(tmp_path.glob("*.json*"))
+
+
 def test_unknown_unit_is_refused(tmp_path, user_error):
     line = user_error(
         "meta-train",
