@@ -207,7 +207,14 @@ class RunConfig(Section):
     steps_per_dispatch: Count = 1
     """Meta-steps in one call into XLA; more of them pay when one takes less than 10 ms."""
     log_every_steps: Count = 1
-    """Every so many meta-steps go into metrics.jsonl and events/."""
+    """Every so many meta-steps go into metrics.jsonl, and to the writers."""
+    writers: tuple[str, ...] = ("tensorboard",)
+    """Who gets the records besides metrics.jsonl: "tensorboard" (events/), "wandb" (wandb/, offline
+    unless the environment has WANDB_MODE=online), "mlflow" (mlflow/mlflow.db, or the server of
+    MLFLOW_TRACKING_URI). A run that goes on does so in the same run of a tracker."""
+    profile: tuple[Count, Count] | None = None
+    """First and last meta-step of a window that jax.profiler traces into profile/. The first of a
+    run is 1, and includes what happens once. None: no trace."""
     data_dir: str | None = None
     """Folder of prepared data sets. None: that of `lopt data list`."""
     imports: tuple[str, ...] = ()
@@ -236,6 +243,13 @@ class RunConfig(Section):
     devices: Devices = field(default_factory=Devices)
     meta_validation: MetaValidation = field(default_factory=MetaValidation)
     comparison: Comparison = field(default_factory=Comparison)
+
+    def __post_init__(self) -> None:
+        if self.profile is not None and not self.profile[0] <= self.profile[1] <= self.meta_steps:
+            raise ValueError(
+                f"profile = {self.profile} must be the first and the last of meta-steps between 1 "
+                f"and meta_steps = {self.meta_steps}"
+            )
 
     @property
     def subject(self) -> str:

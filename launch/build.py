@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from launch.construct import check_fields, construct, parameters
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
 from meta_train.evaluation import BASELINES
+from meta_train.run.writer import WRITERS, Writer, find_writer
 from tasks.registry import identity
 
 
@@ -85,6 +87,19 @@ def build(config: RunConfig) -> Experiment:
         total = sum(valid_weights)
         validation = Judges(judges, tuple(weight / total for weight in valid_weights))
     return Experiment(optimizer, tasks, held_out, systems, episodes, trainer, validation)
+
+
+def find_writers(names: Sequence[str]) -> list[Callable[[Path], Writer]]:
+    """What makes the writers of ``config.writers``.
+
+    Raises:
+        UserError: an unknown name.
+        ModuleNotFoundError: what it writes with is not installed.
+    """
+    for name in names:
+        if name not in WRITERS:
+            raise errors.unknown("config.writers", name, WRITERS)
+    return [find_writer(name) for name in dict.fromkeys(names)]
 
 
 def _groups(system: meta_train.UnrolledSystem) -> list[str]:

@@ -60,6 +60,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "report": ("jinja2", "markupsafe"),
     "control": ("gymnasium", "mujoco"),
     "hub": ("huggingface_hub",),
+    "wandb": ("wandb",),
+    "mlflow": ("alembic", "mlflow", "sqlalchemy"),
 }
 """Extra of pyproject.toml -> what it brings that the package alone does not, as imported."""
 

@@ -57,7 +57,7 @@ def fill(section: S, given: Any, where: str = "") -> S:
         kept = section.fields if changes.get("name", section.name) == section.name else {}
         read = {x: _value(kept.get(x), None, rest[x], f"{where}.{x}") for x in rest}
         changes["fields"] = {**kept, **read}
-    with errors.mistakes(f"config.{where}."):
+    with errors.mistakes(f"config.{where}.".replace("..", ".")):
         return dataclasses.replace(section, **changes)
 
 

@@ -11,6 +11,8 @@ FREE = (
     "meta_steps",
     "steps_per_dispatch",
     "log_every_steps",
+    "writers",
+    "profile",
     "data_dir",
     "imports",
     "devices",

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,23 @@ from launch import (
     signals,
     workdir,
 )
-from launch.build import Experiment, build
+from launch.build import Experiment, build, find_writers
 from launch.signals import StopRequests
 from meta_train import evaluation
 from meta_train.evaluation.model_card import judged
-from meta_train.run import BadSteps, Checkpointing, Run, RunFailed, Start, Validation, run_folder
+from meta_train.run import (
+    BadSteps,
+    Checkpointing,
+    Profile,
+    Run,
+    RunFailed,
+    Start,
+    Validation,
+    run_folder,
+)
 from meta_train.run.progress import make_progress
 from meta_train.run.records import Records
+from meta_train.run.writer import Writer
 
 
 def run(
@@ -58,6 +68,7 @@ def run(
     devices.prepare()
     cache.enable()
     with signals.listen() as stop, distributed.output_folder(folder) as output:
+        writers = find_writers(config.writers)
         experiment = build(config)
         with distributed.lock(output):
             start = resume.find_start(
@@ -73,7 +84,8 @@ def run(
             experiment = first_theta.in_units(experiment, theta, config, validation_key(config))
             (output / run_folder.FINISHED).unlink(missing_ok=True)
             workdir.write_json(output / run_folder.CONFIG, config.to_dict())
-            training = _make_run(experiment, config, folder, output, theta, started)
+            kept = writers if output == folder else ()  # one process is enough for a tracker
+            training = _make_run(experiment, config, folder, output, theta, started, kept)
             stopped = _run(training, experiment, config, start, output, stop)
             if not stopped:
                 print(f"done in {time.monotonic() - started:.0f} s: {output}", flush=True)
@@ -87,6 +99,7 @@ def _make_run(
     output: Path,
     theta: Any,
     started: float,
+    writers: Sequence[Callable[[Path], Writer]],
 ) -> Run:
     def measure(theta: Any) -> float:
         return evaluation.meta_validate(
@@ -101,6 +114,7 @@ def _make_run(
             experiment.validation.geometric,
         )
 
+    profiles = [] if config.profile is None else [Profile(output / "profile", *config.profile)]
     return Run(
         experiment.trainer,
         jax.random.key(config.seed),  # plain, so that the same seed in Python is the same run
@@ -108,11 +122,12 @@ def _make_run(
         meta_steps=config.meta_steps,
         theta=theta,
         hooks=[
-            Records(output, None, config.log_every_steps, configuration.flat(config)),
+            Records(output, writers, config.log_every_steps, configuration.flat(config)),
             make_progress(),
             Validation(measure, config.meta_validation.every_steps),
             Checkpointing(config.checkpoint.every_steps),
             BadSteps(config.bad_steps.max_in_a_row),
+            *profiles,
         ],
         keep_latest=config.checkpoint.keep_latest,
         about={"config": config.to_dict()},

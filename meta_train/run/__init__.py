@@ -4,7 +4,7 @@ What writes files or draws is imported from its own module: ``meta_train.run.rec
 ``meta_train.run.events``, ``meta_train.run.progress``.
 """
 
-from meta_train.run.hooks import BadSteps, Checkpointing, Validation
+from meta_train.run.hooks import BadSteps, Checkpointing, Profile, Validation
 from meta_train.run.run import Hook, Run
 from meta_train.run.start import RunFailed, RunState, Start, load_theta
 
@@ -12,6 +12,7 @@ __all__ = [
     "BadSteps",
     "Checkpointing",
     "Hook",
+    "Profile",
     "Run",
     "RunFailed",
     "RunState",

@@ -14,20 +14,24 @@ from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttribut
 from tensorboardX.record_writer import masked_crc32c
 
 from meta_train.run.appending import AppendedFile
+from meta_train.run.writer import Writer
+
+EVENTS = "events"
 
 
-class EventWriter:
-    """A writer with the methods of ``clu.metric_writers.MetricWriter`` on tensorboardX's records.
+class EventWriter(Writer):
+    """A writer of tensorboardX's records.
 
     Not on its ``SummaryWriter``: a thread of that dies of a full disk, and the next calls then
     wait for it for ever. What a full disk does not take is kept here, and written when it does;
     until then the methods raise ``OSError``.
 
     Args:
-        folder: receives one more event file.
+        folder: of the run; ``folder``/events receives one more event file.
     """
 
     def __init__(self, folder: Path) -> None:
+        folder = folder / EVENTS
         folder.mkdir(parents=True, exist_ok=True)
         # The number keeps apart files that are begun within one second.
         began = f"{int(time.time())}.{socket.gethostname()}.{len(list(folder.glob('*')))}"
@@ -36,35 +40,16 @@ class EventWriter:
             self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Write numbers by name."""
         self._write(step, *(summary.scalar(k, float(np.asarray(x))) for k, x in scalars.items()))
 
-    def write_summaries(
-        self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write arrays by name as text; ``metadata`` needs TensorFlow's plugins and is left out."""
-        del metadata
-        self.write_texts(step, {name: str(np.asarray(value)) for name, value in values.items()})
-
     def write_images(self, step: int, images: Mapping[str, Any]) -> None:
-        """Write images of shape [N, H, W, C] or [H, W, C] by name: uint8, or floats in [0, 1]."""
         for name, image in images.items():
             pixels = np.asarray(image)
             layout = "NHWC" if pixels.ndim == 4 else "HWC"
             rescale = 1 if pixels.dtype == np.uint8 else 255
             self._write(step, summary.image(name, pixels, rescale=rescale, dataformats=layout))
 
-    def write_videos(self, step: int, videos: Mapping[str, Any]) -> None:
-        """Write the frames of videos of shape [N, T, H, W, C] or [T, H, W, C] as images."""
-        for name, video in videos.items():
-            frames = np.asarray(video)
-            self.write_images(step, {name: frames.reshape(-1, *frames.shape[-3:])})
-
-    def write_audios(self, step: int, audios: Mapping[str, Any], *, sample_rate: int) -> None:
-        """Audio is not written: nothing here makes sound, and the format needs another package."""
-
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
-        """Write texts by name."""
         self._write(step, *(summary.text(name, text) for name, text in texts.items()))
 
     def write_histograms(
@@ -73,7 +58,6 @@ class EventWriter:
         arrays: Mapping[str, Any],
         num_buckets: Mapping[str, int] | None = None,
     ) -> None:
-        """Write histograms of arrays by name, with 30 buckets where ``num_buckets`` has none."""
         for name, array in arrays.items():
             values = np.asarray(array, np.float64).ravel()
             buckets = (num_buckets or {}).get(name, 30)
@@ -86,11 +70,9 @@ class EventWriter:
         self.write_texts(0, {"hparams": f"| name | value |\n|---|---|\n{rows}"})
 
     def flush(self) -> None:
-        """Write what could not be written before."""
         self._file.flush()
 
     def close(self) -> None:
-        """Close; what cannot be written is lost."""
         self._file.close()
 
     def _write(self, step: int, *contents: Any) -> None:

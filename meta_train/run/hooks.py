@@ -1,6 +1,9 @@
-"""What happens between meta-steps: validation, checkpoints, and an end where nothing changes."""
+"""What happens between meta-steps: validation, checkpoints, profiles, and an end of bad runs."""
 
 from collections.abc import Callable
+from pathlib import Path
+
+import jax
 
 from meta_train.run.run import Hook, Run
 from meta_train.run.start import RunFailed
@@ -89,4 +92,45 @@ class BadSteps(Hook):
                 "their meta-loss or meta-gradient was not finite, or its norm above max_grad_norm "
                 f"= {run.trainer.max_grad_norm}. The last good checkpoint is kept; a smaller "
                 "learning rate of the meta-optimizer or std of the estimator may help"
+            )
+
+
+class Profile(Hook):
+    """Traces a window of meta-steps with ``jax.profiler``, and says how to look at it.
+
+    Dispatches are traced whole. A run that goes on within the window traces the rest of it.
+
+    Args:
+        folder: receives the trace.
+        first: meta-step with which the window begins; the first of a run is 1.
+        last: meta-step with which it ends.
+    """
+
+    def __init__(self, folder: Path, first: int, last: int) -> None:
+        self._folder = folder
+        self._first, self._last = first, last
+        self._tracing = False
+
+    def between(self, run: Run) -> None:
+        """Start or stop the trace if that is due."""
+        dispatched = run.meta_step + run.trainer.steps_per_dispatch
+        within = dispatched >= self._first and run.meta_step < self._last
+        if within == self._tracing:
+            return
+        jax.block_until_ready(run.state.meta_state)  # a dispatch is either traced whole or not
+        if within:
+            jax.profiler.start_trace(self._folder)
+            self._tracing = True
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Stop the trace, if one was begun."""
+        if self._tracing:
+            jax.profiler.stop_trace()
+            self._tracing = False
+            print(
+                f"profile: `pip install xprof`, then `xprof --logdir={self._folder}`; or open the "
+                f".trace.json.gz below {self._folder} at https://ui.perfetto.dev",
+                flush=True,
             )

@@ -1,4 +1,4 @@
-"""What a run writes down: metrics.jsonl and event files."""
+"""What a run writes down: metrics.jsonl, and the same for TensorBoard and trackers."""
 
 import functools
 import json
@@ -9,42 +9,46 @@ from pathlib import Path
 from typing import Any
 
 from meta_train.run.appending import AppendedFile
-from meta_train.run.events import EventWriter
+from meta_train.run.events import EVENTS, EventWriter
 from meta_train.run.run import Hook, Run
 from meta_train.run.tally import Record
+from meta_train.run.writer import Tracker
 
 METRICS = "metrics.jsonl"
-EVENTS = "events"
 
 
 class Records(Hook):
-    """Writes the records of a run into its folder, as lines of metrics.jsonl and as events.
+    """Writes the records of a run into its folder, as lines of metrics.jsonl, and to writers.
 
     What is there already is first cut back to what the checkpoint knows of from which the run goes
-    on; all of it goes where the run starts afresh. A full disk does not end the run: what it does
-    not take is written when there is space again.
+    on; all of it goes where the run starts afresh. Trackers are not cut, see ``Tracker``. A full
+    disk does not end the run: what it does not take is written when there is space again.
 
     Args:
         folder: receives metrics.jsonl.
-        writer: a ``clu.metric_writers.MetricWriter``, which receives the same numbers; None writes
-            event files into ``folder``/events.
+        writers: each makes a ``clu.metric_writers.MetricWriter`` from the folder, which receives
+            the same numbers; as it is, event files are written into ``folder``/events.
         every_steps: meta-steps whose number it divides are written down, and the last of a run.
-        hparams: hyperparameters by name, for the writer.
+        hparams: hyperparameters by name, for the writers.
     """
 
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        writer: Any = None,
+        writers: Sequence[Callable[[Path], Any]] = (EventWriter,),
         every_steps: int = 1,
         hparams: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = Path(folder)
-        self._given_writer = writer
+        self._makers = writers
         self._every_steps = every_steps
         self._hparams = hparams
         self._known: Mapping[str, int] = {}
         self._disk_failed = False
+
+    def between(self, run: Run) -> None:
+        """Open everything before the first meta-step: what cannot be opened ends the run."""
+        _ = self._writers
 
     def recorded(self, run: Run, records: Sequence[Record]) -> None:
         """Write down the meta-steps that are to be."""
@@ -61,7 +65,8 @@ class Records(Hook):
 
     def snapshot(self) -> dict[str, Any]:
         """Sizes of all files, to which going on from the checkpoint will cut them."""
-        self._try(self._writer.flush)
+        for writer in self._writers:
+            self._try(writer.flush)
         return {"files": {METRICS: self._file.size, **_event_sizes(self._folder)}}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -70,10 +75,11 @@ class Records(Hook):
 
     def close(self) -> None:
         """Close all files, if there are any."""
-        if "_writer" in vars(self):
+        if "_file" in vars(self):
             self._try(self._file.flush)
             self._file.close()
-            self._writer.close()
+        for writer in vars(self).get("_writers", ()):
+            self._try(writer.close)
 
     @functools.cached_property
     def _file(self) -> AppendedFile:
@@ -83,18 +89,28 @@ class Records(Hook):
         return AppendedFile(self._folder / METRICS)
 
     @functools.cached_property
-    def _writer(self) -> Any:
+    def _writers(self) -> list[Any]:
         _ = self._file  # the event files are cut before there is one more
-        writer = self._given_writer or EventWriter(self._folder / EVENTS)
-        if self._hparams is not None:
-            self._try(writer.write_hparams, self._hparams)
-        return writer
+        writers = [make(self._folder) for make in self._makers]
+        for writer in writers:
+            if self._hparams is not None:
+                self._try(writer.write_hparams, self._hparams)
+            if isinstance(writer, Tracker):
+                for line in (self._folder / METRICS).read_bytes().splitlines():
+                    self._send(writer, json.loads(line))
+        return writers
 
     def _write(self, record: Record) -> None:
+        writers = self._writers  # trackers are sent the file as it was before this record
         finite = {name: value for name, value in record.items() if math.isfinite(value)}
         line = json.dumps({**dict.fromkeys(record), **finite})
         self._try(self._file.append, f"{line}\n".encode())
-        self._try(self._writer.write_scalars, int(finite.pop("meta_step")), finite)
+        for writer in writers:
+            self._send(writer, finite)
+
+    def _send(self, writer: Any, record: Record) -> None:
+        numbers = {name: value for name, value in record.items() if value is not None}
+        self._try(writer.write_scalars, int(numbers.pop("meta_step")), numbers)
 
     def _try(self, write: Callable[..., Any], *arguments: Any) -> None:
         """Write; a full disk is reported once."""
@@ -103,7 +119,7 @@ class Records(Hook):
         except OSError as error:
             if not self._disk_failed:
                 print(
-                    f"records cannot be written ({error.strerror}); training goes on, and "
+                    f"records cannot be written ({error.strerror or error}); training goes on, and "
                     f"{METRICS} is completed when they can",
                     flush=True,
                 )

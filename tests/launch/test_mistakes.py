@@ -56,6 +56,12 @@ BASE = ("meta-train", "--config=base", "--config.tasks=quadratic")
         (["--config.systems_per_step=2"], "systems_per_step = 2 must be between 1 and the 1"),
         (["--config.systems_per_step=1.5"], "config.systems_per_step = 1.5 must be a whole number"),
         (["--config.imports=nowhere.py"], "nowhere.py does not exist"),
+        (["--config.writers=wandbb"], "unknown config.writers 'wandbb'; did you mean 'wandb'?"),
+        (["--config.writers=('tensorboard', 3)"], "config.writers"),
+        (["--config.profile=(5, 4)"], "config.profile = (5, 4) must be the first and the last of"),
+        (["--config.profile=(1, 2000)"], "between 1 and meta_steps = 1000"),
+        (["--config.profile=(0, 4)"], "config.profile"),
+        (["--config.profile=7"], "config.profile"),
     ],
 )  # fmt: skip
 def test_mistake_found_while_building(user_error, tmp_path, overrides, expected):

@@ -16,6 +16,7 @@ from meta_train.run import (
     BadSteps,
     Checkpointing,
     Hook,
+    Profile,
     Run,
     RunFailed,
     RunState,
@@ -269,3 +270,16 @@ def test_damaged_checkpoints_are_told_and_passed_over(tmp_path, capsys):
     manifests[1].write_text("{}")
     with closing(toy(tmp_path, 4)) as run, pytest.raises(RunFailed, match="all checkpoints in"):
         run.restore()
+
+
+@pytest.mark.parametrize(
+    ("window", "done", "traced"), [((3, 4), 0, [(2, 4)]), ((4, 7), 4, [(4, 8)]), ((3, 4), 4, [])]
+)
+def test_dispatches_of_a_window_are_traced_whole(window, done, traced, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: calls.append(run.meta_step))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append(run.meta_step))
+    run, _ = counting(tmp_path, 8, 2, Profile(tmp_path / "profile", *window), done=done)
+    run.train()
+    run.close()
+    assert list(zip(calls[::2], calls[1::2], strict=True)) == traced

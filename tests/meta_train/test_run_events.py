@@ -32,7 +32,7 @@ def test_has_clus_method_with_its_parameters(name):
 
 def test_what_a_run_calls_is_part_of_clus_interface(tmp_path):
     writer = mock.Mock(spec=list(clu_methods()))
-    run, _ = counting(tmp_path, 2, 1, Records(tmp_path, writer, hparams={"seed": 1}))
+    run, _ = counting(tmp_path, 2, 1, Records(tmp_path, [lambda _: writer], hparams={"seed": 1}))
     run.train()
     run.save()
     run.close()
@@ -68,7 +68,7 @@ def test_writes_every_kind(tmp_path):
     writer.write_hparams({"seed": 1, "name": "x"})
     writer.flush()
     writer.close()
-    tags = read_events(tmp_path)
+    tags = read_events(tmp_path / "events")
     step, loss = tags["loss"]
     assert (step, loss.simple_value) == (3, 0.5)
     assert tags["weights"][1].histo.num == 10

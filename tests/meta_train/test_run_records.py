@@ -56,7 +56,7 @@ dispatches = []
 def make(tmp_path, *given, meta_steps=6, every_steps=1, hooks=()):
     dispatches[:] = given
     writer = ListWriter()
-    recorder = records.Records(tmp_path, writer, every_steps)
+    recorder = records.Records(tmp_path, [lambda _: writer], every_steps)
     trainer = Player([ToyRegression()], ESTIMATOR, optax.sgd(1.0))
     run = Run(trainer, KEY, tmp_path, meta_steps=meta_steps, hooks=[recorder, *hooks])
     return run, writer
