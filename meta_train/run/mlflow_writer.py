@@ -15,9 +15,9 @@ from meta_train.run.writer import Tracker, frames, histogram, kept_id
 # MLflow would otherwise report what is called, over the network; read when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
+from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
+from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
+from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
 
 _BATCH, _PARAMS_BATCH = 1000, 100
 """The most that MLflow takes at once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import wandb
+import wandb  # pyright: ignore[reportMissingImports]
 
 from meta_train.run.start import RunFailed
 from meta_train.run.writer import Tracker, frames, histogram, kept_id
