@@ -70,7 +70,7 @@ def build(config: RunConfig) -> Experiment:
         )
         judges = _lopt_systems(optimizer, validated, config.objective)
     else:
-        systems = (make_named(meta_train.SYSTEMS, "system", config.system),)
+        systems = (_make_system(config.system, config.data_dir),)
     groups = _groups(systems[0])
     group_std = _fit_groups(config.estimator.group_std, "estimator.group_std", groups)
     estimator, episodes = make_estimator(config.estimator, group_std)
@@ -152,6 +152,16 @@ def _check_endless(config: RunConfig, episodes: meta_train.Horizon) -> None:
             "config.meta_validation runs whole episodes, but with config.estimator.horizon = None "
             "they never end; set config.meta_validation.every_steps=0"
         )
+
+
+def _make_system(section: Named, data_dir: str | None) -> meta_train.UnrolledSystem:
+    """The system that a section names; one with data looks for them where tasks do."""
+    factory = _look_up(meta_train.SYSTEMS, "system", section.name)
+    common = {"data_dir": data_dir} if "data_dir" in parameters(factory) else {}
+    try:
+        return construct(factory, {**common, **section.fields}, "system", section.name)
+    except task_package.MissingData as error:
+        raise errors.UserError(str(error)) from error
 
 
 def make_named(registry: Mapping[str, Callable[..., Any]], where: str, section: Named) -> Any:

@@ -29,6 +29,7 @@ from meta_train.systems.influence_balancing import InfluenceBalancing
 from meta_train.systems.l2_regularisation import l2_regularisation
 from meta_train.systems.lopt_system import LoptSystem
 from meta_train.systems.lorenz import Lorenz
+from meta_train.systems.many_hyperparameters import many_hyperparameters
 from meta_train.systems.mountain_car import mountain_car
 from meta_train.systems.swimmer import swimmer
 from meta_train.systems.toy_regression import ToyRegression
@@ -68,6 +69,7 @@ SYSTEMS.update(
         "l2_regularisation": l2_regularisation,
         "character_lstm": character_lstm,
         "lorenz": Lorenz,
+        "many_hyperparameters": many_hyperparameters,
         "mountain_car": mountain_car,
         "swimmer": swimmer,
     }

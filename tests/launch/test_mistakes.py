@@ -77,14 +77,16 @@ def test_batch_larger_than_the_split(user_error, tmp_path):
     assert "100000" in line
 
 
-def test_missing_data_says_what_to_run(user_error, tmp_path):
-    line = user_error(
-        *BASE[:2],
-        "--config.tasks=mnist_mlp",
-        f"--config.data_dir={tmp_path}",
-        f"--workdir={tmp_path}",
-    )
-    assert "lopt data prepare mnist" in line
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ((*BASE[:2], "--config.tasks=mnist_mlp"), "lopt data prepare mnist"),
+        (("meta-train", "--config=many_hyperparameters"), "lopt data prepare fashion_mnist"),
+    ],
+)
+def test_missing_data_says_what_to_run(user_error, tmp_path, wanted, expected):
+    line = user_error(*wanted, f"--config.data_dir={tmp_path}", f"--workdir={tmp_path}")
+    assert expected in line
 
 
 @pytest.mark.parametrize(

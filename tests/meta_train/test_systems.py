@@ -143,6 +143,54 @@ def test_character_lstm_predicts_as_in_numpy():
         assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
+def predict(layers, units, images):
+    """Logits of the MLP in NumPy, and what every layer reads."""
+    inputs = [images]
+    for (kernel, bias), live in zip(layers[:-1], units, strict=True):
+        inputs.append(np.maximum(inputs[-1] @ kernel + bias, 0))
+        inputs[-1][:, live:] = 0
+    return inputs[-1] @ layers[-1][0] + layers[-1][1], inputs
+
+
+def cross_entropy(logits, labels):
+    return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels])
+
+
+def test_many_hyperparameters_train_as_in_numpy():
+    system = SYSTEMS["many_hyperparameters"](width=10, batch_size=7)
+    theta = system.init_theta(KEY)
+    assert sum(leaf.size for leaf in jax.tree.leaves(theta)) == 29
+    theta["log_learning_rate"] = jax.tree.map(lambda x: x + 4, theta["log_learning_rate"])
+    theta["logit_width"] = jnp.asarray([-1.0, 0.0, 1.0, 2.0, 9.0])
+    units = (2, 5, 7, 8, 9)
+    state = system.init(KEY, theta, HORIZON)
+
+    def arrays(layers):
+        layers = [layers[f"layer_{i}"] for i in range(6)]
+        return [[np.asarray(x[name], np.float64) for name in ("kernel", "bias")] for x in layers]
+
+    layers, step = arrays(state.params), jax.jit(system.step)
+    velocities = [[np.zeros_like(x) for x in layer] for layer in layers]
+    rates, logits = (arrays(theta[x]) for x in ("log_learning_rate", "logit_momentum"))
+    for key in jax.random.split(KEY, 5):
+        state, loss = step(key, theta, state)
+        key_train, key_valid = jax.random.split(key)
+        images, labels = (np.asarray(x) for x in system.data.draw(key_train, "train", 7))
+        scores, inputs = predict(layers, units, images.astype(np.float64))
+        delta = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        delta = (delta - np.eye(10)[labels]) / 7
+        for i in reversed(range(6)):
+            gradients = (inputs[i].T @ delta, delta.sum(axis=0))
+            delta = (delta @ layers[i][0].T) * (inputs[i] > 0)
+            for j, gradient in enumerate(gradients):
+                momentum = 1 / (1 + np.exp(-logits[i][j]))
+                velocities[i][j] = momentum * velocities[i][j] + gradient
+                layers[i][j] = layers[i][j] - np.exp(rates[i][j]) * velocities[i][j]
+        images, labels = (np.asarray(x) for x in system.data.draw(key_valid, "valid", 7))
+        expected = cross_entropy(predict(layers, units, images)[0], labels)
+        assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
 def test_swimmer_without_its_packages_is_a_clear_error(monkeypatch):
     monkeypatch.setattr(systems.swimmer.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'lopt\[control\]'"):
