@@ -65,6 +65,26 @@ def test_evaluation_example(capsys):
     assert iris.startswith("iris_mlp: general ")
 
 
+def test_sweep_goes_on_and_prunes_what_falls_behind(tmp_path, capsys):
+    optuna = pytest.importorskip("optuna", reason="lopt[dev]")
+    spec = importlib.util.spec_from_file_location("sweep", EXAMPLES / "sweep.py")
+    assert spec is not None
+    sweep = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sweep)
+    sweep.META_STEPS, sweep.VALIDATE_EVERY = 4, 2
+    with jax.numpy_rank_promotion("allow"):
+        sweep.main(tmp_path, 1)
+        study = optuna.load_study(study_name="pes", storage=f"sqlite:///{tmp_path}/sweep.db")
+        (first,) = study.trials
+        assert list(first.intermediate_values) == [2, 4]
+        assert first.value == min(first.intermediate_values.values())
+        better = optuna.trial.create_trial(value=0.0, intermediate_values={2: 0.0, 4: 0.0})
+        study.add_trials([better] * 4)
+        sweep.main(tmp_path, 6)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 5 + ["PRUNED"]
+    assert "6 trials, 1 pruned; best: 0.0000" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("is_shipped", [True, False])
 def test_torch_example_takes_no_device_of_jax(is_shipped, tmp_path):
     if importlib.util.find_spec("torch") is None:
