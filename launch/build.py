@@ -12,12 +12,14 @@ import optax
 import meta_train
 import tasks as task_package
 from configs import Named
+from configs.base import Devices as DevicesSection
 from configs.base import Estimator, Objective, RunConfig, TaskEntry
-from launch import devices, errors, user_code
+from launch import errors, user_code
 from launch.construct import check_fields, construct, parameters
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
 from meta_train.evaluation import BASELINES
+from meta_train.parallel import Devices
 from meta_train.run.writer import WRITERS, Writer, find_writer
 from tasks.registry import identity
 
@@ -279,9 +281,38 @@ def _make_trainer(
             meta_optimizer,
             weights=weights,
             steps_per_dispatch=config.steps_per_dispatch,
-            devices=devices.choose(on, estimator.num_groups),
+            devices=_devices(on, estimator.num_groups),
             max_grad_norm=math.inf if grad_norm is None else grad_norm,
             system_clip_norm=math.inf if system_norm is None else system_norm,
             systems_per_step=config.systems_per_step,
             execution=execution,
         )
+
+
+def _devices(section: DevicesSection, num_groups: int) -> Devices:
+    """The devices of a run.
+
+    Args:
+        section: ``config.devices``; where ``count`` is None, as many as divide the groups evenly.
+        num_groups: groups of particles of the estimator.
+
+    Raises:
+        UserError: more devices than there are, or a number that does not divide the groups.
+    """
+    count, backend = section.count, section.backend
+    try:
+        if count is None:
+            return Devices(jax.device_count(), backend).fitting(num_groups)
+        devices = Devices(count, backend)
+        suggestion = devices.fitting(num_groups).count
+    except ValueError as error:
+        raise errors.UserError(
+            f"config.devices: {error} The groups are those of config.estimator.num_pairs"
+        ) from error
+    if num_groups % count:
+        raise errors.UserError(
+            f"config.devices.count = {count} does not divide the {num_groups} groups of particles "
+            f"of the estimator evenly; {suggestion} would, or choose config.estimator.num_pairs as "
+            "a multiple of it"
+        )
+    return devices

@@ -17,14 +17,14 @@ class Arguments:
     task: str | None = flag("LABEL", "which of the config's tasks, where it has several")
     estimators: tuple[str, ...] = flag("NAME,...", "compared with the config's own",
                                        default=("pes", "nres", "truncated_es"))  # fmt: skip
-    truncation_lengths: tuple[str, ...] | None = flag(
+    truncation_lengths: tuple[int, ...] | None = flag(
         "K,...", "tried besides the config's; by default about a quarter of it and four times"
     )
-    num_pairs: tuple[str, ...] | None = flag(
+    num_pairs: tuple[int, ...] | None = flag(
         "N,...", "whose time is taken besides the config's; by default four times that"
     )
-    std_factors: tuple[str, ...] = flag(
-        "X,...", "multiples of the config's std that are tried", default=("0.3", "3")
+    std_factors: tuple[float, ...] = flag(
+        "X,...", "multiples of the config's std that are tried", default=(0.3, 3)
     )
     minutes: float = flag("X", "of measuring; drawing the meta-loss may add to it", default=3.5)
     workdir: str = flag("DIR", "where it goes: table.csv, summary.json, variance and landscape as "
@@ -49,14 +49,15 @@ def run(arguments: Sequence[str]) -> int:
     """Diagnose; returns the exit status."""
     config, rest = overrides.resolve(arguments, RunConfig, "digits_mlp_pes")
     given, _ = read(Arguments, rest)
-    from launch import cache, devices, signals
+    from launch import signals
     from launch.diagnosis_plan import prepare
+    from meta_train import process
     from meta_train.diagnosis import diagnose
     from meta_train.evaluation.result_progress import TimeProgress
 
     folder = workdir.prepare(given.workdir)
-    devices.prepare()
-    cache.enable()
+    process.one_device_per_core()
+    process.keep_compiled()
     with signals.listen(), workdir.lock(folder), errors.writing():
         found = prepare(config, given, folder)
         with TimeProgress(found.plan.seconds) as progress:

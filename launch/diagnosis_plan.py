@@ -1,39 +1,20 @@
 """What a config and the flags of ``lopt diagnose`` ask to be measured."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 import meta_train
 from checkpoints import Store
 from configs.base import RunConfig
 from launch import build, bundles, errors, first_theta
+from launch.diagnose import Arguments
 from launch.run import validation_key
 from meta_train.diagnosis import Plan, check
 from meta_train.run import run_folder
-
-
-class Flags(Protocol):
-    """Those of the command."""
-
-    @property
-    def theta(self) -> str | None: ...
-    @property
-    def task(self) -> str | None: ...
-    @property
-    def estimators(self) -> tuple[str, ...]: ...
-    @property
-    def truncation_lengths(self) -> tuple[str, ...] | None: ...
-    @property
-    def num_pairs(self) -> tuple[str, ...] | None: ...
-    @property
-    def std_factors(self) -> tuple[str, ...]: ...
-    @property
-    def minutes(self) -> float: ...
 
 
 class Asked(NamedTuple):
@@ -45,7 +26,7 @@ class Asked(NamedTuple):
     plan: Plan
 
 
-def prepare(config: RunConfig, given: Flags, folder: Path) -> Asked:
+def prepare(config: RunConfig, given: Arguments, folder: Path) -> Asked:
     """Build and check everything, before anything is measured.
 
     Raises:
@@ -61,9 +42,9 @@ def prepare(config: RunConfig, given: Flags, folder: Path) -> Asked:
     estimators = _estimators(config, trainer.estimator, given.estimators)
     with errors.mistakes():
         plan = Plan(
-            truncation_lengths=_numbers("truncation_lengths", given.truncation_lengths, int),
-            num_pairs=_numbers("num_pairs", given.num_pairs, int),
-            std_factors=_numbers("std_factors", given.std_factors, float) or (),
+            truncation_lengths=given.truncation_lengths,
+            num_pairs=given.num_pairs,
+            std_factors=given.std_factors,
             seconds=60 * given.minutes,
             seed=config.seed,
             devices=trainer.devices,
@@ -112,27 +93,9 @@ def _theta_of(given: str, like: Any) -> Any:
         theta = bundles.find(folder, None).theta
     else:
         theta = bundles.load(given)[1].theta
-    shapes, wanted = (_shapes(tree) for tree in (theta, like))
-    if shapes != wanted:
+    if not first_theta.fits(like, theta):
         raise errors.UserError(
             f"--theta={given} holds a theta of other shapes than that of the config's "
             "system; give the config of that run, WORKDIR/config.json"
         )
     return theta
-
-
-def _shapes(theta: Any) -> Mapping[str, tuple[int, ...]]:
-    leaves = jax.tree.leaves_with_path(theta)
-    return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
-
-
-def _numbers(
-    name: str, words: Sequence[str] | None, kind: Callable[[str], Any]
-) -> tuple[Any, ...] | None:
-    if words is None:
-        return None
-    try:
-        return tuple(kind(word) for word in words)
-    except ValueError:
-        wanted = "whole numbers" if kind is int else "numbers"
-        raise errors.UserError(f"--{name}={','.join(words)} wants {wanted}") from None

@@ -29,7 +29,7 @@ def find(experiment: Experiment, config: RunConfig, key: jax.Array) -> Any:
         return theta
     with errors.mistakes(f"config.init_from={config.init_from}: ", errors.UserError):
         given = bundles.load(config.init_from)[1].theta
-    taken = [name for name in theta if name in given and _fits(theta[name], given[name])]
+    taken = [name for name in theta if name in given and fits(theta[name], given[name])]
     if not taken:
         raise errors.UserError(
             f"config.init_from={config.init_from}: no group of its theta fits; it has "
@@ -68,6 +68,7 @@ def in_units(experiment: Experiment, theta: Any, config: RunConfig, key: jax.Arr
     )
 
 
-def _fits(own: Any, given: Any) -> bool:
+def fits(own: Any, given: Any) -> bool:
+    """Whether two thetas, or parts of them, have the same arrays by name and shape."""
     shapes = [jax.tree.map(np.shape, tree) for tree in (own, given)]
     return shapes[0] == shapes[1]

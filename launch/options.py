@@ -51,7 +51,7 @@ def flag(value: str, text: str, *, default: Any = None, example: str = "", least
         example: a value that it may have; a flag with an example must be given.
         least: bound of a whole number.
     """
-    shown = ",".join(default) if isinstance(default, tuple) else default
+    shown = ",".join(f"{x}" for x in default) if isinstance(default, tuple) else default
     text += f" (default {shown})" if default else ""
     metadata = {"value": value, "text": text, "example": example, "least": least}
     if example:
@@ -99,7 +99,9 @@ def read(
             raise missing(field.name, field.metadata["example"])
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
             raise errors.UserError(f"--{field.name}={value} must be at least {least}")
-        given[field.name] = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list):
+            value = _items(field.name, value, annotations[field.name])
+        given[field.name] = value
     return kind(**given, **others), words
 
 
@@ -165,6 +167,17 @@ def _type(annotation: Any) -> Any:
     if isinstance(annotation, types.UnionType):
         annotation, _ = typing.get_args(annotation)
     return typing.get_origin(annotation) or annotation
+
+
+def _items(name: str, words: Sequence[str], annotation: Any) -> tuple[Any, ...]:
+    """The members of a list in their type: ``int`` of ``tuple[int, ...] | None``."""
+    options = typing.get_args(annotation)
+    kind = next((typing.get_args(x)[0] for x in options if typing.get_args(x)), options[0])
+    try:
+        return tuple(kind(word) for word in words)
+    except ValueError:
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise errors.UserError(f"--{name}={','.join(words)} wants {wanted}") from None
 
 
 def _in_words(message: str) -> str:

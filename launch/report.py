@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch import cache, errors
+from launch import errors
 from launch.options import flag, help_of, read
 
 
@@ -41,10 +41,11 @@ def run(arguments: Sequence[str]) -> int:
     if out.is_dir() or not out.parent.is_dir():
         raise errors.UserError(f"--out={out} is no file in a folder that exists; choose another")
 
+    from meta_train import process
     from meta_train.report import page  # imports JAX and Matplotlib: all that is cheap is checked
 
     figures = Path(asked.figures).expanduser() if asked.figures else None
-    cache.enable()
+    process.keep_compiled()
     try:
         text = page.make(folder, figures)
         out.write_text(text, encoding="utf-8")

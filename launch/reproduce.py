@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch import cache, errors, options, signals, workdir
+from launch import errors, options, signals, workdir
 from launch.options import flag
 
 PRESETS = ("quick", "full")
@@ -51,6 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         raise errors.unknown("--preset", preset, PRESETS)
 
     import tasks
+    from meta_train import process
     from meta_train.evaluation.result_progress import ResultProgress
     from meta_train.experiments import EXPERIMENTS
     from meta_train.experiments.run import reproduce
@@ -60,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     with errors.mistakes("", tasks.MissingData):
         plan = EXPERIMENTS[name].presets[preset]()
     folder = workdir.prepare(asked.workdir or f"runs/reproduce/{name}-{preset}")
-    cache.enable()
+    process.keep_compiled()
     progress = ResultProgress(len(plan.parts()))
     with signals.listen(), workdir.lock(folder), errors.writing(), progress:
         found = reproduce(name, plan, folder, progress.show)

@@ -11,9 +11,7 @@ import jax
 
 from configs.base import RunConfig
 from launch import (
-    cache,
     configuration,
-    devices,
     distributed,
     errors,
     first_theta,
@@ -23,7 +21,7 @@ from launch import (
 )
 from launch.build import Experiment, build, find_writers
 from launch.signals import StopRequests
-from meta_train import evaluation
+from meta_train import evaluation, process
 from meta_train.evaluation.model_card import judged
 from meta_train.run import (
     BadSteps,
@@ -65,8 +63,8 @@ def run(
         RunFailed: the run could not go on, or its end could not be saved.
     """
     started = time.monotonic()
-    devices.prepare()
-    cache.enable()
+    process.one_device_per_core()
+    process.keep_compiled()
     with signals.listen() as stop, distributed.output_folder(folder) as output:
         writers = find_writers(config.writers)
         experiment = build(config)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.base import RunConfig
-from launch import cache, errors, options, overrides, signals, user_code, workdir
+from launch import errors, options, overrides, signals, user_code, workdir
 from launch.options import flag
 
 
@@ -68,7 +68,10 @@ def run(arguments: Sequence[str]) -> int:
     asked, _ = options.read(Arguments, rest)
     folder = workdir.prepare(asked.workdir)
     command = shlex.join(["lopt", "calibrate", *_without_workdir(arguments)])
-    cache.enable()
+
+    from meta_train import process
+
+    process.keep_compiled()
     with signals.listen():
         user_code.import_all(config.imports)
         _calibrate(config, asked, command, folder)

@@ -10,7 +10,7 @@ import jax
 import lopt
 from configs.base import RunConfig, TaskEntry
 from configs.held_out import EvaluationConfig
-from launch import cache, errors, signals, user_code, workdir
+from launch import errors, signals, user_code, workdir
 from launch.build import Experiment
 from launch.evaluate.from_config import (
     SHIPPED,
@@ -22,7 +22,7 @@ from launch.evaluate.from_config import (
     make_suite,
 )
 from lopt.card_limits import LEARNED
-from meta_train import evaluation
+from meta_train import evaluation, process
 from meta_train.evaluation import (
     Budget,
     Evaluation,
@@ -70,7 +70,7 @@ def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> 
             writes into; nothing was written then.
         RunFailed: results cannot be written.
     """
-    cache.enable()
+    process.keep_compiled()
     with signals.listen():
         user_code.import_all(config.imports)
         optimizers = [
@@ -103,7 +103,7 @@ def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> 
 
 
 def _make_store(config: EvaluationConfig, folder: Path) -> Store:
-    shared = cache.folder("evaluation", config.cache_dir)
+    shared = process.cache_folder("evaluation", config.cache_dir)
     return Store(
         [folder / _PARTS],
         shared=[shared] if shared else [],
