@@ -5,7 +5,7 @@ A config file has ``get_config()``, which returns an ``ml_collections.ConfigDict
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -27,6 +27,10 @@ class Section:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return _to_dict(values | values.pop("fields", {}))
 
+    def flat(self) -> dict[str, Any]:
+        """All fields by their path: {"estimator.std": 0.01, ...}."""
+        return dict(_leaves(self.to_dict(), ""))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Named(Section):
@@ -44,3 +48,11 @@ def _to_dict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _to_dict(value[name]) for name in sorted(value)}
     return value
+
+
+def _leaves(fields: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield above + name, value

@@ -12,13 +12,13 @@ import lopt
 import meta_train
 from checkpoints import DamagedError, MismatchError, Store
 from configs.base import RunConfig
-from launch import configuration, errors, user_code, workdir
+from launch import errors, user_code, workdir
 from launch.build import make_named
 from launch.resume import config_of
 from lopt import shipped
 from lopt.bundle_config import theta_sha256
 from meta_train.run import run_folder
-from meta_train.run.start import load_theta
+from meta_train.run.start import load_theta, spent
 
 BUNDLE = "bundle"
 """Where a run keeps its bundle, in its work folder."""
@@ -108,14 +108,10 @@ def make_card(
             "seed": config.seed,
             "meta_steps": meta_step,
             "meta_validation_loss": valid_loss,
-            **_cost(metadata),
+            **spent(metadata),
         },
         "evaluation": [],
-        "config": {
-            path: value
-            for path, value in configuration.flat(config).items()
-            if path not in _PRIVATE
-        },
+        "config": {path: value for path, value in config.flat().items() if path not in _PRIVATE},
         "versions": metadata["versions"],
     }
 
@@ -182,18 +178,6 @@ def _read(store: Store, number: int) -> Source:
     with errors.mistakes(f"{where} does not hold {wanted}: ", MismatchError):
         theta = load_theta(store, number, jax.eval_shape(optimizer.init, jax.random.key(0)))
     return Source(number, step.metadata, config, optimizer, theta, step.score)
-
-
-def _cost(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run had spent; None where an older checkpoint does not say."""
-    records, devices = metadata["records"], metadata.get("devices")
-    return {
-        "meta_steps_in_all": metadata.get("meta_steps"),
-        "inner_steps_in_all": records.get("inner_steps"),
-        "seconds_in_all": records["seconds"],
-        "devices": devices and f"{devices['count']} x {devices['kind']}",
-        "processes": devices and devices["processes"],
-    }
 
 
 def _name(path: tuple[Any, ...]) -> str:

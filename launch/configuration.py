@@ -9,7 +9,7 @@ import functools
 import importlib
 import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,27 +62,6 @@ def complete(given: Mapping | ConfigDict, kind: type[C]) -> C:
         UserError: as for ``load``.
     """
     return fill(_base(kind), plain(given))
-
-
-def look_up(config: configs.Section, path: str) -> Any:
-    """The value of a field by its path: "estimator.std"; None where there is none."""
-    value: Any = config.to_dict()
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def flat(config: configs.Section) -> dict[str, Any]:
-    """All fields by their path: {"estimator.std": 0.01, ...}."""
-    return dict(_leaves(config.to_dict(), ""))
-
-
-def _leaves(fields: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield above + name, value
 
 
 @functools.cache

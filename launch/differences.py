@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from configs.base import RunConfig
-from launch import configuration
 
 FREE = (
     "meta_steps",
@@ -31,9 +30,7 @@ _ABSENT = "(absent)"
 def differences(saved: RunConfig, current: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Fields that differ, apart from the free ones: path -> (saved, current)."""
     # A saved config knows lists but no tuples.
-    before, now = (
-        json.loads(json.dumps(configuration.flat(config))) for config in (saved, current)
-    )
+    before, now = (json.loads(json.dumps(config.flat())) for config in (saved, current))
     return {
         path: (before.get(path, _ABSENT), now.get(path, _ABSENT))
         for path in sorted({*before, *now})

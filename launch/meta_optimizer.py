@@ -8,6 +8,7 @@ import optax
 from configs.base import MetaOptimizer, Schedule
 from launch import construct, errors
 from meta_train import groups
+from meta_train.schedules import DECAYS, warmed_up
 
 _WHERE = "meta_optimizer"
 
@@ -22,7 +23,7 @@ def make_meta_optimizer(section: MetaOptimizer, meta_steps: int) -> optax.Gradie
     Raises:
         UserError: an unknown name, argument or schedule, or a value out of range.
     """
-    schedule = make_schedule(section.learning_rate, section.schedule, meta_steps)
+    schedule = _schedule(section.learning_rate, section.schedule, meta_steps)
     if section.name == "chain":
         steps = [*_transforms(section.fields), optax.scale_by_learning_rate(schedule)]
     else:
@@ -40,40 +41,12 @@ def make_meta_optimizer(section: MetaOptimizer, meta_steps: int) -> optax.Gradie
     return optax.chain(*steps)
 
 
-def make_schedule(learning_rate: float, section: Schedule, meta_steps: int) -> Callable[[Any], Any]:
-    """Learning rate over meta-steps: a linear rise, then constant or down to a fraction of it.
-
-    Always a function, so that the meta-optimizer's state has the same arrays for every length of
-    the run, and a checkpoint fits after it was changed.
-
-    Args:
-        learning_rate: the peak.
-        section: ``config.meta_optimizer.schedule``.
-        meta_steps: the meta-step at which the final value is reached.
-    """
-    name, fraction = section.name, section.final_fraction
-    warmup = int(section.warmup_fraction * meta_steps)
-    decays = {
-        "constant": lambda steps: optax.constant_schedule(learning_rate),
-        "cosine": lambda steps: optax.cosine_decay_schedule(learning_rate, steps, fraction),
-        "linear": lambda steps: optax.linear_schedule(
-            learning_rate, learning_rate * fraction, steps
-        ),
-        "exponential": lambda steps: optax.exponential_decay(learning_rate, steps, fraction),
-    }
-    if name not in decays:
-        raise errors.unknown(f"config.{_WHERE}.schedule.name", name, decays)
-    if name == "exponential" and fraction == 0:
-        raise errors.UserError(
-            f"config.{_WHERE}.schedule.final_fraction = 0 is out of reach of an exponential decay; "
-            "give a value above 0"
-        )
-    decay = decays[name](meta_steps - warmup)
-    if not warmup:
-        return decay
-    return optax.join_schedules(
-        [optax.linear_schedule(0.0, learning_rate, warmup), decay], [warmup]
-    )
+def _schedule(peak: float, section: Schedule, meta_steps: int) -> optax.Schedule:
+    if section.name not in DECAYS:
+        raise errors.unknown(f"config.{_WHERE}.schedule.name", section.name, DECAYS)
+    with errors.mistakes(f"config.{_WHERE}.schedule."):
+        fractions = section.warmup_fraction, section.final_fraction
+        return warmed_up(section.name, peak, meta_steps, *fractions)
 
 
 def _transforms(fields: Mapping[str, Any]) -> list[optax.GradientTransformation]:

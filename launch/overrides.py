@@ -61,7 +61,7 @@ def apply(config: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
             rest.append(word)
             continue
         negated, path, value = match.groups()
-        if value is None and (negated or isinstance(configuration.look_up(config, path), bool)):
+        if value is None and (negated or isinstance(config.flat().get(path), bool)):
             value = "false" if negated else "true"
         elif value is None and (value := next(words, None)) is None:
             raise errors.UserError(f"{word} has no value; write {word}=VALUE")
@@ -73,7 +73,7 @@ def apply(config: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
 
 def _set(config: C, path: str, texts: list[str]) -> C:
     value = Text(texts[-1])
-    if isinstance(configuration.look_up(config, path), tuple):  # a repeated flag adds to it
+    if isinstance(config.flat().get(path), tuple):  # a repeated flag adds to it
         value = tuple(item for text in texts for item in read(text, tuple))
     for name in reversed(path.split(".")):
         value = Part({name: value})

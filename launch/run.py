@@ -11,7 +11,6 @@ import jax
 
 from configs.base import RunConfig
 from launch import (
-    configuration,
     distributed,
     errors,
     first_theta,
@@ -120,7 +119,7 @@ def _make_run(
         meta_steps=config.meta_steps,
         theta=theta,
         hooks=[
-            Records(output, writers, config.log_every_steps, configuration.flat(config)),
+            Records(output, writers, config.log_every_steps, config.flat()),
             make_progress(),
             Validation(measure, config.meta_validation.every_steps),
             Checkpointing(config.checkpoint.every_steps),

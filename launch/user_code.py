@@ -24,13 +24,7 @@ def import_all(names: Iterable[str]) -> list[ModuleType]:
     Raises:
         UserError: no such module or file. What its code raises is passed on.
     """
-    return [_import(name) for name in names]
-
-
-def _import(name: str) -> ModuleType:
-    if not isinstance(name, str):
-        raise errors.UserError(f"config.imports holds {name!r}; each is a module or a .py file")
-    return _import_file(name) if name.endswith(".py") else _import_module(name)
+    return [_import_file(x) if x.endswith(".py") else _import_module(x) for x in names]
 
 
 def _import_file(name: str) -> ModuleType:

@@ -24,7 +24,6 @@ from launch.evaluate.from_config import (
 from lopt.card_limits import LEARNED
 from meta_train import evaluation, process
 from meta_train.evaluation import (
-    Budget,
     Evaluation,
     Optimizer,
     Plan,
@@ -35,8 +34,6 @@ from meta_train.evaluation import (
     terminal_tables,
 )
 from meta_train.evaluation.evaluation import RESULTS, SUMMARY
-from meta_train.evaluation.judge import Judged
-from meta_train.evaluation.measures import mean_losses
 from meta_train.evaluation.result_progress import ResultProgress
 from meta_train.evaluation.result_store import write_atomically
 from meta_train.evaluation.task_sets import listed_tasks
@@ -45,12 +42,6 @@ from meta_train.run import run_folder
 
 _PARTS = "parts"
 """Folder of finished parts, from which a stopped evaluation goes on."""
-_MOST_POINTS = 50
-"""Points of a curve of the comparison that ends a run."""
-_BUDGET = Budget(num_grid=10, num_random=0)
-"""Learning rates that each of its baselines is tried with."""
-_TUNING_SEEDS = 3
-"""Seeds of each try, none of which judges. With one, a rate that is good by chance may win."""
 _SEED = 1_000_003
 """What is added to the seed of the run."""
 
@@ -93,7 +84,7 @@ def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> 
                     plan,
                     _make_store(config, folder),
                     devices=devices,
-                    progress=lambda judged, seconds: progress.show(_describe(judged, seconds)),
+                    progress=lambda *judged: progress.show(terminal_tables.line(*judged)),
                 ).with_costs(optimizers)
             found.save(folder)
         more = [found.comparisons()] if found.rows("comparisons") else []
@@ -149,16 +140,6 @@ def _announce(
             )
 
 
-def _describe(found: Sequence[Judged], seconds: float) -> str:
-    first = found[0]
-    loss = mean_losses(first.curves.train_loss).mean()
-    changes = f" and {len(found) - 1} changes" if len(found) > 1 else ""
-    return (
-        f"{first.workload.label}{changes}  {first.optimizer}: mean loss {loss:.4g} "
-        f"({seconds:.1f} s)"
-    )
-
-
 def compare(experiment: Experiment, config: RunConfig, theta: Any) -> Evaluation:
     """Judge theta against ``config.comparison.baselines``, on the run's tasks and held-out ones.
 
@@ -172,14 +153,7 @@ def compare(experiment: Experiment, config: RunConfig, theta: Any) -> Evaluation
         *_workloads(experiment.held_out, section.held_out, HELD_OUT, num_steps),
     ]
     names = section.baselines
-    plan = Plan(
-        num_seeds=section.num_seeds,
-        num_points=max(x for x in range(1, _MOST_POINTS + 1) if num_steps % x == 0),
-        budget=_BUDGET,
-        tuning_seeds=_TUNING_SEEDS,
-        reference=names,
-        seed=config.seed + _SEED,
-    )
+    plan = Plan.short(num_steps, section.num_seeds, names, config.seed + _SEED)
     print(f"comparing over {num_steps} inner steps, {plan.num_seeds} seeds", flush=True)
     bundle = lopt.Bundle(experiment.optimizer, theta, {})
     optimizers = [learned(bundle, LEARNED), *(baseline(name) for name in names)]

@@ -62,6 +62,24 @@ class Plan:
         if self.tuning_seeds < 1:
             raise ValueError(f"tuning_seeds = {self.tuning_seeds} must be at least 1.")
 
+    @classmethod
+    def short(
+        cls, num_steps: int, num_seeds: int, reference: tuple[str, ...], seed: int = 0
+    ) -> "Plan":
+        """To judge within minutes: of each baseline, ten learning rates are tried.
+
+        Each is tried from three seeds: with one, a rate that is good by chance may win.
+
+        Args:
+            num_steps: inner steps of all workloads, at most 50 of which are recorded.
+            num_seeds: see above, as for ``reference`` and ``seed``.
+            reference: see above.
+            seed: see above.
+        """
+        points = max(x for x in range(1, 51) if num_steps % x == 0)
+        return cls(num_seeds, points, budget=Budget(10, 0), tuning_seeds=3, reference=reference,
+                   seed=seed)  # fmt: skip
+
     @property
     def tuning_keys(self) -> jax.Array:
         """The keys of the runs of each trial [tuning_seeds]."""

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from meta_train.evaluation.evaluation import Evaluation
-from meta_train.evaluation.measures import MEASURES, Measure
+from meta_train.evaluation.judge import Judged
+from meta_train.evaluation.measures import MEASURES, Measure, mean_losses
 
 _WIDTH = 110
 """Columns where the output is no terminal."""
@@ -25,6 +26,17 @@ def show(evaluation: Evaluation, *more: Table) -> None:
         console.print(table)
     for name in evaluation.learned:
         print(evaluation.verdict(name), flush=True)
+
+
+def line(found: Sequence[Judged], seconds: float) -> str:
+    """What one optimizer came to on a task and its changes, for ``evaluate``'s ``progress``."""
+    first = found[0]
+    loss = mean_losses(first.curves.train_loss).mean()
+    changes = f" and {len(found) - 1} changes" if len(found) > 1 else ""
+    return (
+        f"{first.workload.label}{changes}  {first.optimizer}: mean loss {loss:.4g} "
+        f"({seconds:.1f} s)"
+    )
 
 
 def losses(evaluation: Evaluation) -> Table:

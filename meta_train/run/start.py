@@ -1,4 +1,4 @@
-"""Where a run goes on: the newest checkpoint that is whole."""
+"""What a checkpoint gives: where a run goes on, its theta, and what it has spent."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -100,3 +100,19 @@ def load_theta(store: Store, number: int, like: Theta) -> Theta:
     here = SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
     return jax.device_get(store.restore(number, {"meta_state": {place: like}})["meta_state"][place])
+
+
+def spent(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run had spent when a checkpoint was written, for a model card.
+
+    Args:
+        metadata: of the checkpoint, or ``Run.metadata()``; what an older one does not say is None.
+    """
+    records, devices = metadata["records"], metadata.get("devices")
+    return {
+        "meta_steps_in_all": metadata.get("meta_steps"),
+        "inner_steps_in_all": records.get("inner_steps"),
+        "seconds_in_all": records["seconds"],
+        "devices": devices and f"{devices['count']} x {devices['kind']}",
+        "processes": devices and devices["processes"],
+    }

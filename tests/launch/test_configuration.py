@@ -78,7 +78,7 @@ def test_packaged_config_says_how_to_run_it(kind, name):
     ],
 )
 def test_override(override, path, value):
-    found = configuration.look_up(resolve("base", override), path)
+    found = resolve("base", override).flat()[path]
     assert found == value
     assert type(found) is type(value)
 
@@ -295,9 +295,7 @@ def test_another_name_drops_the_fields_of_the_one_before():
     ],
 )
 def test_override_of_an_evaluation(override, path, value):
-    assert (
-        configuration.look_up(resolve("held_out", override, kind=EvaluationConfig), path) == value
-    )
+    assert resolve("held_out", override, kind=EvaluationConfig).flat()[path] == value
 
 
 @pytest.mark.parametrize("axes", ["3", "{'width x4': 3}", "{'width x4': {'a': 3}}"])

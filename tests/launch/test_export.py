@@ -159,7 +159,7 @@ def test_card_is_filled_from_the_run(finished, tmp_path):
     }
     assert card["horizon"] == 7
     assert card["license"] == "Apache-2.0"
-    flat = json.loads(json.dumps(configuration.flat(config())))
+    flat = json.loads(json.dumps(config().flat()))
     assert card["config"] == {key: value for key, value in flat.items() if key != "data_dir"}
     for file in (tmp_path / "out").iterdir():
         assert b"private" not in file.read_bytes()

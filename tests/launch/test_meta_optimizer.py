@@ -3,11 +3,12 @@ import numpy as np
 import optax
 import pytest
 
-from configs.base import MetaOptimizer, Schedule
+from configs.base import MetaOptimizer
 from launch.conversion import fill
 from launch.errors import UserError
-from launch.meta_optimizer import make_meta_optimizer, make_schedule
+from launch.meta_optimizer import make_meta_optimizer
 from meta_train.groups import averaged
+from meta_train.schedules import warmed_up
 
 SCHEDULE = {"name": "constant", "warmup_fraction": 0.0, "final_fraction": 0.0}
 SECTION = {
@@ -98,8 +99,7 @@ def test_is_the_optax_optimizer(section, expected):
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "linear", "exponential"])
 def test_schedule_rises_then_ends_at_its_final_fraction(name):
-    section = Schedule(name=name, warmup_fraction=0.1, final_fraction=0.1)
-    schedule = make_schedule(0.5, section, 100)
+    schedule = warmed_up(name, 0.5, 100, warmup_fraction=0.1, final_fraction=0.1)
     values = np.array([schedule(step) for step in range(101)])
     np.testing.assert_allclose(values[:11], 0.05 * np.arange(11), atol=1e-6)
     np.testing.assert_allclose(values[100], 0.5 if name == "constant" else 0.05, rtol=1e-5)

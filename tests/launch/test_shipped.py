@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lopt
-from launch import cli, configuration, first_theta, run
+from launch import cli, first_theta, run
 from launch.build import build
 from launch.evaluate.from_config import load_bundles
 from lopt import bundle_config, shipped
@@ -27,7 +27,7 @@ def test_its_command_makes_the_config_of_its_card(name, tmp_path, monkeypatch):
     program, *words = shlex.split(card["command"])
     assert program == "lopt"
     assert cli.main(words) == 0
-    flat = json.loads(json.dumps(configuration.flat(made[0])))
+    flat = json.loads(json.dumps(made[0].flat()))
     assert {path: flat.get(path, "no field") for path in card["config"]} == card["config"]
 
 
