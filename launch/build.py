@@ -160,10 +160,8 @@ def _make_system(section: Named, data_dir: str | None) -> meta_train.UnrolledSys
     """The system that a section names; one with data looks for them where tasks do."""
     factory = _look_up(meta_train.SYSTEMS, "system", section.name)
     common = {"data_dir": data_dir} if "data_dir" in parameters(factory) else {}
-    try:
+    with errors.mistakes("", task_package.MissingData):
         return construct(factory, {**common, **section.fields}, "system", section.name)
-    except task_package.MissingData as error:
-        raise errors.UserError(str(error)) from error
 
 
 def make_named(registry: Mapping[str, Callable[..., Any]], where: str, section: Named) -> Any:

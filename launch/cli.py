@@ -11,7 +11,6 @@ import platform
 import sys
 import threading
 from collections.abc import Sequence
-from types import ModuleType
 
 from launch import errors
 
@@ -149,7 +148,9 @@ def _dispatch(words: list[str]) -> int:
         raise errors.unknown("command", name, COMMANDS)
     module = importlib.import_module(COMMANDS[name][0])
     if {"-h", "--help"} & set(rest):
-        print(_help_of(module, rest).strip())
+        # One with subcommands of its own has the help of each.
+        text = module.help_for(rest) if hasattr(module, "help_for") else module.HELP
+        print(text.strip())
         return errors.DONE
     return module.run(rest)
 
@@ -165,11 +166,6 @@ def _missing(error: ModuleNotFoundError, command: str) -> str:
     return (
         f"`lopt {command}` needs {package}, which is not installed; run pip install 'lopt[{extra}]'"
     )
-
-
-def _help_of(module: ModuleType, words: list[str]) -> str:
-    """A subcommand's help; one with subcommands of its own has ``help_for(words)``."""
-    return module.help_for(words) if hasattr(module, "help_for") else module.HELP
 
 
 def _help() -> str:

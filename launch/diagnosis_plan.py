@@ -14,6 +14,7 @@ from launch import build, bundles, errors, first_theta
 from launch.diagnose import Arguments
 from launch.run import validation_key
 from meta_train.diagnosis import Plan, check
+from meta_train.groups import same_shapes
 from meta_train.run import run_folder
 
 
@@ -93,7 +94,7 @@ def _theta_of(given: str, like: Any) -> Any:
         theta = bundles.find(folder, None).theta
     else:
         theta = bundles.load(given)[1].theta
-    if not first_theta.fits(like, theta):
+    if not same_shapes(like, theta):
         raise errors.UserError(
             f"--theta={given} holds a theta of other shapes than that of the config's "
             "system; give the config of that run, WORKDIR/config.json"

@@ -1,10 +1,8 @@
 """``lopt export``: the optimizer of a run, at any checkpoint, as a bundle to share."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -133,7 +131,8 @@ def _of_bundle(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
         card = {"title": f"{bundle.card.get('title', folder.name)}, {words}"}
         kept = ("horizon", "meta_training", "license")
         card |= {name: bundle.card[name] for name in kept if name in bundle.card}
-        reset = bundle._replace(theta=_with_first(bundle, asked.reset), card=card)
+        with errors.mistakes("--reset: "):
+            reset = bundle._replace(theta=bundle.first_theta(asked.reset), card=card)
         return reset, f"the optimizer of {folder} with {words}"
     if asked.evaluation:
         own = theta_sha256(jax.tree.leaves(bundle.theta))
@@ -145,23 +144,6 @@ def _of_bundle(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
             )
         bundle = bundle._replace(card={**bundle.card, **found.entries})
     return bundle, f"the optimizer of {folder}"
-
-
-def _with_first(bundle: lopt.Bundle, parts: Sequence[str]) -> Any:
-    """Theta with parts such as "scalars" or "scalars/step_size" as its rule draws them first."""
-    first = bundle.optimizer.init(jax.random.key(0))
-    leaves, structure = jax.tree.flatten_with_path(bundle.theta)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    # Of "scalars/beta": itself and "scalars".
-    parts_with = [set(itertools.accumulate(name.split("/"), "{}/{}".format)) for name in names]
-    known = set[str]().union(*parts_with)
-    for part in parts:
-        if part not in known:
-            raise errors.unknown("part of theta in --reset", part, known)
-    return structure.unflatten(
-        old if within.isdisjoint(parts) else new
-        for within, (_, old), new in zip(parts_with, leaves, jax.tree.leaves(first), strict=True)
-    )
 
 
 def _judged(folders: Sequence[str], sha256: str | None = None) -> Judged:

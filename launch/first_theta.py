@@ -10,6 +10,7 @@ from configs.base import RunConfig
 from launch import bundles, errors
 from launch.build import Experiment
 from meta_train import evaluation
+from meta_train.groups import fitting
 from meta_train.systems import units
 
 
@@ -29,7 +30,7 @@ def find(experiment: Experiment, config: RunConfig, key: jax.Array) -> Any:
         return theta
     with errors.mistakes(f"config.init_from={config.init_from}: ", errors.UserError):
         given = bundles.load(config.init_from)[1].theta
-    taken = [name for name in theta if name in given and fits(theta[name], given[name])]
+    taken = fitting(theta, given)
     if not taken:
         raise errors.UserError(
             f"config.init_from={config.init_from}: no group of its theta fits; it has "
@@ -66,9 +67,3 @@ def in_units(experiment: Experiment, theta: Any, config: RunConfig, key: jax.Arr
         trainer=dataclasses.replace(trainer, systems=systems),
         validation=validation._replace(systems=judges, geometric=True),
     )
-
-
-def fits(own: Any, given: Any) -> bool:
-    """Whether two thetas, or parts of them, have the same arrays by name and shape."""
-    shapes = [jax.tree.map(np.shape, tree) for tree in (own, given)]
-    return shapes[0] == shapes[1]

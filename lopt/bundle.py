@@ -10,12 +10,13 @@ Whatever else lies in the folder is not looked at.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import reprlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,28 @@ class Bundle(NamedTuple):
     optimizer: LearnedOptimizer
     theta: Theta
     card: dict[str, Any]
+
+    def first_theta(self, parts: Sequence[str]) -> Theta:
+        """Theta with some parts as the optimizer draws them first, which shows what they are worth.
+
+        Args:
+            parts: such as "scalars", or "scalars/step_size".
+
+        Raises:
+            ValueError: theta has no such part.
+        """
+        leaves, structure = jax.tree.flatten_with_path(self.theta)
+        first = jax.tree.leaves(self.optimizer.init(jax.random.key(0)))
+        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+        # Of "scalars/beta": itself and "scalars".
+        within = [set(itertools.accumulate(name.split("/"), "{}/{}".format)) for name in names]
+        if unknown := set(parts).difference(*within):
+            known = ", ".join(sorted(set[str]().union(*within)))
+            raise ValueError(f"theta has no part {', '.join(sorted(unknown))}; it has {known}.")
+        return structure.unflatten(
+            old if of.isdisjoint(parts) else new
+            for of, (_, old), new in zip(within, leaves, first, strict=True)
+        )
 
 
 class HorizonWarning(UserWarning):

@@ -89,3 +89,14 @@ def averaged(meta_opt_state: Any, theta: Theta) -> Theta:
 
     nodes = jax.tree.leaves(meta_opt_state, is_leaf=is_average)
     return next((node.theta for node in nodes if is_average(node)), theta)
+
+
+def same_shapes(one: Any, other: Any) -> bool:
+    """Whether two thetas, or parts of them, have the same arrays by name and shape."""
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (one, other)]
+    return shapes[0] == shapes[1]
+
+
+def fitting(theta: Mapping[str, Theta], given: Mapping[str, Theta]) -> list[str]:
+    """The groups that a theta can take over from another one: those of the same shapes."""
+    return [name for name in theta if name in given and same_shapes(theta[name], given[name])]

@@ -73,6 +73,9 @@ def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> 
         plan, suite = make_plan(config), make_suite(config)
         check_sets(suite, optimizers)
         devices = make_devices(config.workers)
+        shared = process.cache_folder("evaluation", config.cache_dir)
+        shipped = SHIPPED if config.tuning.use_shipped else None
+        store = Store([folder / _PARTS], shared=[shared] if shared else [], shipped=shipped)
         with workdir.lock(folder), errors.writing():
             _write_config(folder, config)
             _announce(optimizers, suite, plan, len(devices))
@@ -82,7 +85,7 @@ def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> 
                     optimizers,
                     suite,
                     plan,
-                    _make_store(config, folder),
+                    store,
                     devices=devices,
                     progress=lambda *judged: progress.show(terminal_tables.line(*judged)),
                 ).with_costs(optimizers)
@@ -91,15 +94,6 @@ def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> 
         terminal_tables.show(found, found.aggregate(), *more)
         seconds = found.summary["environment"]["seconds"]
         print(f"done in {seconds:.0f} s: {folder}; a page of it: lopt report {folder}", flush=True)
-
-
-def _make_store(config: EvaluationConfig, folder: Path) -> Store:
-    shared = process.cache_folder("evaluation", config.cache_dir)
-    return Store(
-        [folder / _PARTS],
-        shared=[shared] if shared else [],
-        shipped=SHIPPED if config.tuning.use_shipped else None,
-    )
 
 
 def _write_config(folder: Path, config: EvaluationConfig) -> None:

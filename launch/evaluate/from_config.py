@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from launch.conversion import plain
 from meta_train.evaluation import Budget, Optimizer, Plan, Workload, default_devices
 from meta_train.evaluation import baseline as make_baseline
 from meta_train.evaluation.baselines import LEARNING_RATE, known
+from meta_train.evaluation.calibration import read_settings
 from meta_train.evaluation.judge import CRITERIA
 from meta_train.evaluation.optimizers import learned, with_tuned_multiplier
 from meta_train.evaluation.task_sets import misnamed
@@ -143,14 +143,8 @@ def _calibrated(name: str, source: object, where: str) -> dict[str, float]:
         )
     path = SHIPPED if source is True else Path(source).expanduser()
     path = path / CALIBRATED if path.is_dir() else path
-    try:
-        entries = json.loads(path.read_bytes())
-        settings = {key: dict(entry["hyperparameters"]) for key, entry in entries.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise errors.UserError(
-            f"config.{where}.calibrated: {path} is no file of lopt calibrate ({reason})"
-        ) from error
+    with errors.mistakes(f"config.{where}.calibrated: "):
+        settings = read_settings(path)
     if name not in settings:
         raise errors.UserError(
             f"config.{where}.calibrated: {path.name} has no {name} (it has {', '.join(settings)}); "

@@ -7,7 +7,9 @@ run's first loss. So tasks of all units and scales count alike, and exp(score) i
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -188,3 +190,17 @@ class Calibration:
             return np.asarray(found)
 
         return measure
+
+
+def read_settings(path: Path) -> dict[str, dict[str, float]]:
+    """The setting of each baseline in a file of records by name, as `lopt calibrate` writes it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        entries = json.loads(path.read_bytes())
+        return {name: dict(entry["hyperparameters"]) for name, entry in entries.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} is no file of lopt calibrate ({reason})") from error
