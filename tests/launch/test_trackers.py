@@ -154,6 +154,22 @@ def test_a_tracker_that_joins_late_or_has_lost_much_gets_everything(tracker, tmp
     assert_complete(tracker, tmp_path)
 
 
+def test_online_the_server_says_how_far_it_has_come(tmp_path, monkeypatch):
+    wandb_writer = pytest.importorskip("meta_train.run.wandb_writer", reason="lopt[wandb]")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    on_server = mock.Mock(step=5, url="https://server/run")
+    init = mock.Mock(return_value=on_server)
+    monkeypatch.setattr(wandb_writer.wandb, "init", init)
+    for _ in range(2):
+        writer = wandb_writer.WandbWriter(tmp_path)
+        for step in (1, 2, 2, 3):
+            writer.write_scalars(step, {"x": 0.5})
+    assert len({call.kwargs["id"] for call in init.call_args_list}) == 1
+    assert {call.kwargs["resume"] for call in init.call_args_list} == {"allow"}
+    rows = [(call.args[0]["meta_step"], call.kwargs["step"]) for call in on_server.log.mock_calls]
+    assert rows == [(2, 5), (3, 6)] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_writes_every_kind(tracker, tmp_path):
