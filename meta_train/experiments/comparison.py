@@ -135,11 +135,7 @@ class Comparison(Plan):
 
     def outcome(self, name: str, values: Sequence[Any]) -> Outcome:
         runs = values[: self.num_seeds * len(self.methods)]
-        labels, at = list(self.methods), self.measured_at
-        found = {
-            label: curves.numbers([run["values"] for run in runs[i :: len(labels)]])
-            for i, label in enumerate(labels)
-        }
+        labels, at, found = list(self.methods), self.measured_at, self.found(runs)
         tables = {"results": Table(COLUMNS, self._rows(name, found))}
         solid = [x for x in labels if self.methods[x].estimator.unbiased]
         panels = [curves.draw(name, found, at, self.measure, solid)]
@@ -154,9 +150,16 @@ class Comparison(Plan):
             panels.append(self.surface.draw(name, grid, paths, self.measure, solid))
         return Outcome(tables, panels, [x.finding(found) for x in self.expected])
 
+    def found(self, runs: Sequence[Any]) -> curves.Curves:
+        """Values by method, from those of the parts that are meta-trainings, in their order."""
+        return {
+            label: curves.numbers([run["values"] for run in runs[i :: len(self.methods)]])
+            for i, label in enumerate(self.methods)
+        }
+
     def _part(self, label: str, method: Method, seed: int) -> Part:
         key = {
-            **self._identity,
+            **self.system_identity,
             "estimator": repr(method.estimator),
             "meta_optimizer": method[1:],
             "meta_steps": self.meta_steps,
@@ -169,7 +172,7 @@ class Comparison(Plan):
         return Part(f"{label}, seed {seed}", key, lambda: self._run(method, seed), brief)
 
     def _surface_part(self, surface: Surface) -> Part:
-        key = {**self._identity, "surface": repr(surface)}
+        key = {**self.system_identity, "surface": repr(surface)}
         points = f"{surface.horizontal.num_points} x {surface.vertical.num_points} points"
         theta = jax.eval_shape(self.system.init_theta, jax.random.key(0))
 
@@ -179,7 +182,9 @@ class Comparison(Plan):
         return Part("surface", key, compute, lambda _: points)
 
     @functools.cached_property
-    def _identity(self) -> dict[str, Any]:
+    def system_identity(self) -> dict[str, Any]:
+        """Of system and judge: what they compute, in a part's key."""
+
         def everything(system: UnrolledSystem, key: jax.Array) -> Any:
             theta = system.init_theta(key)
             state = system.init(key, theta, jnp.int32(2))

@@ -55,7 +55,12 @@ def lines(methods: Sequence[str], solid: Collection[str], width: float = 2.0) ->
 
 
 def draw(
-    name: str, values: Curves, meta_steps: np.ndarray, measure: str, solid: Collection[str]
+    name: str,
+    values: Curves,
+    steps: np.ndarray,
+    measure: str,
+    solid: Collection[str],
+    over: str = "meta-steps",
 ) -> Panel:
     """Medians over seeds, with bands from the lowest to the highest.
 
@@ -65,20 +70,21 @@ def draw(
     Args:
         name: of the figure.
         values: by method.
-        meta_steps: at which they are.
+        steps: at which they are.
         measure: what a value is.
         solid: methods whose lines are drawn solid.
+        over: what the steps are.
     """
-    figure, axes = panels.new(name.replace("_", " "), "meta-steps", measure, 7.0, 4.0)
+    figure, axes = panels.new(name.replace("_", " "), over, measure, 7.0, 4.0)
     finite = np.concatenate([rows[np.isfinite(rows)] for rows in values.values()])
     low, high = (finite.min(), min(finite.max(), _HIGHEST)) if finite.size else (0.0, 0.0)
     logarithmic = low > 0 and high > 10 * low
     bands = {}
     for label, rows in values.items():
         rows = np.where(np.isfinite(rows), np.minimum(rows, high), high if logarithmic else np.nan)
-        bands[label] = Band(meta_steps, np.median(rows, axis=0), rows.min(axis=0), rows.max(axis=0))
+        bands[label] = Band(steps, np.median(rows, axis=0), rows.min(axis=0), rows.max(axis=0))
     panels.bands(axes, bands, lines(list(values), solid))
     if logarithmic:
         panels.set_log(axes, low / 1.5, high * 1.5)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return Panel(figure, name, f"{measure} over meta-steps: {', '.join(values)}")
+    return Panel(figure, name, f"{measure} over {over}: {', '.join(values)}")
