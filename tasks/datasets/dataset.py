@@ -184,17 +184,7 @@ def from_arrays(
     """
     images, labels = _checked(images, labels, num_classes)
     shape = images.shape[1:]
-    default = max(1, min(5000, len(images) // 10))
-    num_valid = default if num_valid is None else num_valid
-    taken = num_valid
-    if test is None:
-        taken += default if num_test is None else num_test
-    if num_valid < 1 or taken - num_valid < (test is None) or taken >= len(images):
-        raise ValueError(
-            f"{len(images)} examples cannot be dealt into train, {num_valid} valid and "
-            f"{taken - num_valid} test examples with at least one each; pass other num_valid and "
-            "num_test or more examples."
-        )
+    num_valid, taken = _sizes(len(images), num_valid, num_test, takes_test=test is None)
     images, labels = _sorted_by_content(images.reshape(len(images), -1), labels)
     order = permutation(len(images), 0)
     images, labels = images[order], labels[order]
@@ -221,6 +211,24 @@ def from_arrays(
         num_valid=num_valid,
         fixed_test=test is not None,
     )
+
+
+def _sizes(
+    num_examples: int, num_valid: int | None, num_test: int | None, takes_test: bool
+) -> tuple[int, int]:
+    """Sizes of "valid", and of all that is taken from the examples besides "train"."""
+    default = max(1, min(5000, num_examples // 10))
+    num_valid = default if num_valid is None else num_valid
+    taken = num_valid
+    if takes_test:
+        taken += default if num_test is None else num_test
+    if num_valid < 1 or taken - num_valid < takes_test or taken >= num_examples:
+        raise ValueError(
+            f"{num_examples} examples cannot be dealt into train, {num_valid} valid and "
+            f"{taken - num_valid} test examples with at least one each; pass other num_valid and "
+            "num_test or more examples."
+        )
+    return num_valid, taken
 
 
 def _checked(images: Any, labels: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
