@@ -4,6 +4,8 @@ Each subcommand is a module with ``HELP`` (its help text) and ``run(arguments) -
 is imported only when it is called, so that ``lopt --help`` answers at once.
 """
 
+import atexit
+import contextlib
 import ctypes
 import importlib
 import os
@@ -107,12 +109,28 @@ def entry() -> int:
     Where a disk has failed within a save, threads of Orbax wait for each other for minutes, and
     Python would wait for them.
     """
+    ended: list[int] = []
+    atexit.register(_end, ended)  # before all others, so that it is called after them
     one_arena_per_thread()
     status = main()
+    ended.append(status)
     limit = threading.Timer(_SECONDS_TO_END, os._exit, [status])
     limit.daemon = True
     limit.start()
     return status
+
+
+def _end(ended: list[int]) -> None:
+    """Leave with the status, if there is one, and Python as it is.
+
+    Where Python takes itself down while a thread of XLA lets go of an array, that thread aborts
+    the process.
+    """
+    if ended:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(ended[0])
 
 
 def one_arena_per_thread() -> bool:
