@@ -267,6 +267,14 @@ def get_config() -> Any:
     return ConfigDict(RunConfig().to_dict(), type_safe=False)
 
 
+def use_constant_adam(config: Any, learning_rate: float) -> None:
+    """Adam as it is, for systems of a few meta-parameters."""
+    config.meta_optimizer.learning_rate = learning_rate
+    config.meta_optimizer.b2 = 0.999
+    config.meta_optimizer.schedule.name = "constant"
+    config.meta_optimizer.clip_norm = None
+
+
 def use_schedule_free_mlp(config: Any) -> None:
     """The recipe for schedule_free_mlp on one task, by PES."""
     config.meta_steps = 400

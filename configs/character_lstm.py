@@ -22,9 +22,6 @@ def get_config() -> ConfigDict:
     config.estimator.truncation_length = 10
     config.estimator.num_pairs = 200
     config.estimator.std = 0.1
-    config.meta_optimizer.learning_rate = 0.01
-    config.meta_optimizer.b2 = 0.999
-    config.meta_optimizer.schedule.name = "constant"
-    config.meta_optimizer.clip_norm = None
+    base.use_constant_adam(config, learning_rate=0.01)
     config.devices.particles = "parallel"
     return config

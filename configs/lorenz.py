@@ -24,9 +24,6 @@ def get_config() -> ConfigDict:
     config.estimator.truncation_length = 100
     config.estimator.num_pairs = 100
     config.estimator.std = 0.04
-    config.meta_optimizer.learning_rate = 3e-3
-    config.meta_optimizer.b2 = 0.999
-    config.meta_optimizer.schedule.name = "constant"
-    config.meta_optimizer.clip_norm = None
+    base.use_constant_adam(config, learning_rate=3e-3)
     config.devices.particles = "parallel"
     return config

@@ -38,10 +38,7 @@ def get_config() -> ConfigDict:
     config.estimator.truncation_length = 100
     config.estimator.num_pairs = 10
     config.estimator.std = 0.1
-    config.meta_optimizer.learning_rate = 3e-2
-    config.meta_optimizer.b2 = 0.999
-    config.meta_optimizer.schedule.name = "constant"
-    config.meta_optimizer.clip_norm = None
+    base.use_constant_adam(config, learning_rate=3e-2)
     config.comparison.num_seeds = 0
     config.meta_validation.every_steps = 50
     return config

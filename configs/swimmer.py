@@ -23,10 +23,7 @@ def get_config() -> ConfigDict:
     config.estimator.truncation_length = 100
     config.estimator.num_pairs = 30
     config.estimator.std = 0.3
-    config.meta_optimizer.learning_rate = 0.05
-    config.meta_optimizer.b2 = 0.999
-    config.meta_optimizer.schedule.name = "constant"
-    config.meta_optimizer.clip_norm = None
+    base.use_constant_adam(config, learning_rate=0.05)
     config.meta_validation.every_steps = 0
     config.devices.particles = "parallel"
     return config

@@ -23,8 +23,5 @@ def get_config() -> ConfigDict:
     config.estimator.truncation_length = 10
     config.estimator.num_pairs = 50
     config.estimator.std = 0.3
-    config.meta_optimizer.learning_rate = 1e-2
-    config.meta_optimizer.b2 = 0.999
-    config.meta_optimizer.schedule.name = "constant"
-    config.meta_optimizer.clip_norm = None
+    base.use_constant_adam(config, learning_rate=1e-2)
     return config

@@ -176,7 +176,7 @@ def _read(store: Store, number: int) -> Source:
     optimizer = make_named(lopt.LOPTS, "optimizer", config.optimizer)
     wanted = f"the theta of this version's {config.optimizer.name}"
     with errors.mistakes(f"{where} does not hold {wanted}: ", MismatchError):
-        theta = load_theta(store, number, jax.eval_shape(optimizer.init, jax.random.key(0)))
+        theta = load_theta(store, step, jax.eval_shape(optimizer.init, jax.random.key(0)))
     return Source(number, step.metadata, config, optimizer, theta, step.score)
 
 

@@ -7,16 +7,16 @@ python docs/figures/held_out.py SMALL LARGE    # work folders of `lopt evaluate`
 import sys
 from pathlib import Path
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
 from meta_train.evaluation import Evaluation
+from meta_train.figures import styles
 
 LEARNED, REFERENCE = "general", "adam"
 RIVALS = {
-    "adamw_cosine": ("AdamW, cosine decay, tuned on every task", "v", "#7f8da1"),
-    "schedule_free": ("schedule-free AdamW, tuned on every task", "^", "#b08968"),
+    "adamw_cosine": ("AdamW, cosine decay, tuned on every task", "v", styles.GREY),
+    "schedule_free": ("schedule-free AdamW, tuned on every task", "^", styles.ORANGE),
 }
 OUT = Path(__file__).with_name("held_out.png")
 
@@ -37,15 +37,16 @@ def main(folders: list[str]) -> None:
     learned = ratios(folders, LEARNED)
     names = sorted(learned, key=learned.__getitem__)
     places = np.arange(len(names))
-    matplotlib.rcParams.update({"font.family": "DejaVu Sans", "font.size": 9})
     figure, axes = plt.subplots(figsize=(9.0, 4.2), layout="constrained")
-    axes.axhline(1.0, color="#333333", linewidth=1.0, label="Adam, tuned on every task")
+    axes.axhline(1.0, color=styles.BLACK, linewidth=1.0, label="Adam, tuned on every task")
     for rival, (label, marker, color) in RIVALS.items():
         heights = [ratios(folders, rival)[x] for x in names]
         axes.plot(places, heights, marker, color=color, markersize=5, label=label)
     heights = [learned[x] for x in names]
-    axes.vlines(places, np.minimum(heights, 1), np.maximum(heights, 1), color="#0b7a75", alpha=0.3)
-    axes.plot(places, heights, "o", color="#0b7a75", markersize=7, label="general: nothing tuned")
+    axes.vlines(
+        places, np.minimum(heights, 1), np.maximum(heights, 1), color=styles.BLUE, alpha=0.3
+    )
+    axes.plot(places, heights, "o", color=styles.BLUE, markersize=7, label="general: nothing tuned")
     axes.set_yscale("log")
     axes.set_ylim(0.25, 1.8)
     axes.set_yticks([0.25, 0.5, 1, 1.5], ["0.25", "0.5", "1", "1.5"])
@@ -53,13 +54,13 @@ def main(folders: list[str]) -> None:
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_xticks(places, [x.replace("_", " ") for x in names], rotation=55, ha="right")
     axes.set_ylabel("mean training loss, Adam's = 1")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
-    axes.legend(frameon=False, loc="lower right")
+    axes.grid(visible=False, axis="x")
+    axes.legend(loc="lower right")
     figure.savefig(OUT, dpi=130)
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(sys.argv[1:])
+    with styles.drawing():
+        main(sys.argv[1:])

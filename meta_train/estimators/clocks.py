@@ -100,6 +100,12 @@ class Clocks:
     mean_over: str = "steps"
     staggered: bool = True
 
+    @classmethod
+    def of(cls, estimator: Any) -> "Clocks":
+        """The clocks of an estimator that works by truncations, from the fields of most."""
+        length, count = estimator.steps_per_truncation, estimator.num_groups
+        return cls(estimator.episodes, length, count, estimator.mean_over, estimator.staggered)
+
     def start(self, key: jax.Array, carry: Carry) -> Group:
         """All groups before the first meta-step, with a leading axis.
 

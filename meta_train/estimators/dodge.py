@@ -66,8 +66,7 @@ class DODGE(GradientEstimator):
 
     @property
     def clocks(self) -> Clocks:
-        length, count = self.steps_per_truncation, self.num_groups
-        return Clocks(self.episodes, length, count, self.mean_over, self.staggered)
+        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         state, flat = empty_state(system, theta), ravel_pytree(theta)[0]

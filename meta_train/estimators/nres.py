@@ -54,9 +54,7 @@ class NRES(GradientEstimator):
 
     @property
     def clocks(self) -> Clocks:
-        return Clocks(
-            self.episodes, self.steps_per_truncation, self.num_pairs, self.mean_over, self.staggered
-        )
+        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         return self.clocks.start(key, blank_pair(system, theta))

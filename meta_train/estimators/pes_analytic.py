@@ -64,9 +64,7 @@ class PESAnalytic(GradientEstimator):
 
     @property
     def clocks(self) -> Clocks:
-        return Clocks(
-            self.episodes, self.steps_per_truncation, self.num_pairs, self.mean_over, self.staggered
-        )
+        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         carry = Accompanied(blank_pair(system, theta), empty_state(system, theta))

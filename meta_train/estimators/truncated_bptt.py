@@ -51,8 +51,7 @@ class TruncatedBPTT(GradientEstimator):
 
     @property
     def clocks(self) -> Clocks:
-        length, count = self.steps_per_truncation, self.num_groups
-        return Clocks(self.episodes, length, count, self.mean_over, self.staggered)
+        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         return self.clocks.start(key, empty_state(system, theta))

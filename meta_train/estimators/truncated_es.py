@@ -52,9 +52,7 @@ class TruncatedES(GradientEstimator):
 
     @property
     def clocks(self) -> Clocks:
-        return Clocks(
-            self.episodes, self.steps_per_truncation, self.num_pairs, self.mean_over, self.staggered
-        )
+        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         return self.clocks.start(key, empty_state(system, theta))

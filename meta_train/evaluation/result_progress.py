@@ -3,28 +3,36 @@
 import datetime
 import sys
 import time
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 
-class ResultProgress:
-    """A context that shows results as they come.
+class _Bar:
+    """A context with a bar where stdout is a terminal.
 
     Args:
-        total: number of results to come.
+        total: at which the bar is full.
+        columns: between the bar and the words.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: float | int, *columns: ProgressColumn) -> None:
         self._total = total
-        self._done = 0
         self._bar: Progress | None = None
         if sys.stdout.isatty():
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, TextColumn("{task.description}"), console=Console())
+            words = TextColumn("{task.description}")
+            self._bar = Progress(BarColumn(), *columns, words, console=Console())
             self._task = self._bar.add_task("", total=total)
 
-    def __enter__(self) -> "ResultProgress":
+    def __enter__(self) -> Any:
         if self._bar:
             self._bar.start()
         return self
@@ -32,6 +40,18 @@ class ResultProgress:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+
+
+class ResultProgress(_Bar):
+    """A context that shows results as they come.
+
+    Args:
+        total: number of results to come.
+    """
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total, MofNCompleteColumn(), TimeElapsedColumn())
+        self._done = 0
 
     def show(self, text: str) -> None:
         """One more result is there."""
@@ -42,7 +62,7 @@ class ResultProgress:
             print(f"{self._done}/{self._total}  {text}", flush=True)
 
 
-class TimeProgress:
+class TimeProgress(_Bar):
     """A context that shows what was measured, and how much of the time is left.
 
     Args:
@@ -50,22 +70,8 @@ class TimeProgress:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._total = seconds
+        super().__init__(seconds, TimeElapsedColumn())
         self._next = 0.0
-        self._bar: Progress | None = None
-        if sys.stdout.isatty():
-            columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console())
-            self._task = self._bar.add_task("", total=seconds)
-
-    def __enter__(self) -> "TimeProgress":
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
 
     def show(self, text: str, seconds_left: float) -> None:
         """Something was measured; in a log, a line at most every five seconds."""

@@ -73,7 +73,7 @@ class Expected(Expectation):
             f"{self.method}: {worst.min():.4g} to {worst.max():.4g}, expected {self.low:.4g} to "
             f"{self.high:.4g}"
         )
-        return Finding(self.method, holds, f"{words}: {'holds' if holds else 'DOES NOT HOLD'}")
+        return Finding.of(self.method, holds, words)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,7 @@ class Below(Expectation):
         ends = (np.nan_to_num(values[x][:, -1], nan=np.inf) for x in (self.method, self.other))
         found, other = (float(np.median(x)) for x in ends)
         words = f"{self.method}: median {found:.4g}, expected below {other:.4g} of {self.other}"
-        holds = found < other
-        return Finding(self.method, holds, f"{words}: {'holds' if holds else 'DOES NOT HOLD'}")
+        return Finding.of(self.method, found < other, words)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,7 +22,7 @@ from meta_train.estimators.truncated_bptt import TruncatedBPTT
 from meta_train.estimators.truncated_es import TruncatedES
 from meta_train.experiments.comparison import Comparison, Expected, Method
 from meta_train.experiments.experiment import Experiment
-from meta_train.experiments.unrolled import unrolled
+from meta_train.experiments.unrolled import episodes
 from meta_train.particles import Execution
 from meta_train.systems.control import LinearPolicy
 from meta_train.systems.mountain_car import mountain_car
@@ -40,9 +39,7 @@ def _plan(
     **others: Any,
 ) -> Comparison:
     def judge(system: UnrolledSystem, theta: Theta) -> Float[Array, ""]:
-        keys = jax.random.split(jax.random.key(0), num_episodes)
-        losses = jax.vmap(lambda key: unrolled(system, theta, horizon, key))(keys)
-        return -jnp.sum(losses) / num_episodes
+        return -jnp.sum(episodes(system, theta, horizon, num_episodes)) / num_episodes
 
     return Comparison(
         system=system,

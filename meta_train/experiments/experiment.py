@@ -32,6 +32,11 @@ class Finding(NamedTuple):
     holds: bool
     words: str
 
+    @classmethod
+    def of(cls, subject: str, holds: bool, words: str) -> "Finding":
+        """A finding whose words end with whether it holds."""
+        return cls(subject, holds, f"{words}: {'holds' if holds else 'DOES NOT HOLD'}")
+
 
 class Outcome(NamedTuple):
     """What is made of the values of all parts."""

@@ -11,7 +11,6 @@ backpropagation too; at that of ``quick`` it is not, see docs/reproduction.md.
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 import tasks
@@ -21,7 +20,7 @@ from meta_train.estimators.truncated_bptt import TruncatedBPTT
 from meta_train.estimators.truncated_es import TruncatedES
 from meta_train.experiments.comparison import Below, Comparison, Method
 from meta_train.experiments.experiment import Experiment
-from meta_train.experiments.unrolled import unrolled
+from meta_train.experiments.unrolled import episodes
 from meta_train.objective import MetaObjective
 from meta_train.particles import Execution
 from meta_train.systems.lopt_system import LoptSystem
@@ -33,8 +32,7 @@ def _plan(
     rule: MLPLopt, task: tasks.Task, num_pairs: int, std: float, learning_rate: float, **others: Any
 ) -> Comparison:
     def judge(system, theta):
-        keys = jax.random.split(jax.random.key(0), 8)
-        return jnp.mean(jax.vmap(lambda key: unrolled(system, theta, _T, key))(keys))
+        return jnp.mean(episodes(system, theta, _T, 8))
 
     estimators = {
         "pes": PES(_T, _K, num_pairs=num_pairs, std=std),

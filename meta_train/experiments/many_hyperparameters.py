@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -24,7 +23,7 @@ from meta_train.estimators.truncated_es import TruncatedES
 from meta_train.experiments import curves, random_search
 from meta_train.experiments.comparison import Below, Comparison, Method
 from meta_train.experiments.experiment import Experiment, Outcome, Part, Plan, Table
-from meta_train.experiments.unrolled import unrolled
+from meta_train.experiments.unrolled import episodes
 from meta_train.particles import Execution
 from meta_train.systems.many_hyperparameters import many_hyperparameters
 from meta_train.types import Theta, UnrolledSystem
@@ -106,8 +105,7 @@ def _plan(
     horizon: int, num_pairs: int, learning_rate: float, system: dict[str, Any], **others: Any
 ) -> _Plan:
     def judge(system: UnrolledSystem, theta: Theta) -> Float[Array, ""]:
-        keys = jax.random.split(jax.random.key(0), 4)
-        return jnp.mean(jax.vmap(lambda key: unrolled(system, theta, horizon, key))(keys))
+        return jnp.mean(episodes(system, theta, horizon, 4))
 
     estimators = {
         "nres": NRES(horizon, _K, num_pairs=num_pairs, std=_STD),

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 import tasks
@@ -29,7 +28,7 @@ from meta_train.estimators.truncated_es import TruncatedES
 from meta_train.experiments.comparison import Below, Comparison, Expectation, Expected, Method
 from meta_train.experiments.experiment import Experiment
 from meta_train.experiments.surface import Axis, Surface
-from meta_train.experiments.unrolled import unrolled
+from meta_train.experiments.unrolled import episodes
 from meta_train.objective import MetaObjective
 from meta_train.particles import Execution
 from meta_train.systems.lopt_system import LoptSystem
@@ -78,8 +77,7 @@ def _plan(
     task = tasks.make(size.task, hidden=size.hidden, batch_size=size.batch_size)
 
     def judge(system, theta):
-        keys = jax.random.split(jax.random.key(0), size.num_episodes)
-        return jnp.mean(jax.vmap(lambda key: unrolled(system, theta, size.horizon, key))(keys))
+        return jnp.mean(episodes(system, theta, size.horizon, size.num_episodes))
 
     estimators = {
         "pes": PES(size.horizon, _K, num_pairs=size.num_pairs, std=_STD),

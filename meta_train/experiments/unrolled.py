@@ -27,3 +27,18 @@ def unrolled(
 
     start = system.init(key_init, theta, jnp.int32(num_steps))
     return jax.lax.scan(step, start, jax.random.split(key_steps, num_steps))[1]
+
+
+def episodes(
+    system: UnrolledSystem, theta: Theta, num_steps: int, num_episodes: int
+) -> Float[Array, "episodes T"]:
+    """The losses of several unrolls at one theta, the same ones each time.
+
+    Args:
+        system: what is unrolled.
+        theta: meta-parameters.
+        num_steps: T.
+        num_episodes: of different keys.
+    """
+    keys = jax.random.split(jax.random.key(0), num_episodes)
+    return jax.vmap(lambda key: unrolled(system, theta, num_steps, key))(keys)

@@ -220,7 +220,7 @@ class Variances(Plan):
         def within(subject: str, value: float, low: float, high: float) -> Finding:
             holds = bool(low <= value <= high)
             words = f"{subject}: {value:.3g}, expected {low:.3g} to {high:.3g}"
-            return Finding(subject, holds, f"{words}: {'holds' if holds else 'DOES NOT HOLD'}")
+            return Finding.of(subject, holds, words)
 
         most = self.truncations[-1]
         growth = f"variance with {most} truncations over that with one"

@@ -80,12 +80,12 @@ def load_all(store: Store, step: Step, trainer: MetaTrainer) -> RunState:
     return store.restore(step.number, RunState(like, like.theta))
 
 
-def load_theta(store: Store, number: int, like: Theta) -> Theta:
+def load_theta(store: Store, step: Step, like: Theta) -> Theta:
     """Theta of a checkpoint as it is to be used: its average, where the run keeps one.
 
     Args:
         store: of the run.
-        number: meta-steps after which the checkpoint was written.
+        step: the checkpoint, as ``store.read`` gives it.
         like: its shapes, as of ``jax.eval_shape(optimizer.init, key)``.
 
     Returns:
@@ -95,11 +95,12 @@ def load_theta(store: Store, number: int, like: Theta) -> Theta:
         checkpoints.DamagedError: the checkpoint is not what was saved.
         checkpoints.MismatchError: its theta has other arrays than ``like``.
     """
-    averages = map(_AVERAGE.fullmatch, store.read(number).arrays)
+    averages = map(_AVERAGE.fullmatch, step.arrays)
     place = next((found[1] for found in averages if found), "theta")
     here = SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
-    return jax.device_get(store.restore(number, {"meta_state": {place: like}})["meta_state"][place])
+    restored = store.restore(step.number, {"meta_state": {place: like}})
+    return jax.device_get(restored["meta_state"][place])
 
 
 def spent(metadata: Mapping[str, Any]) -> dict[str, Any]:
