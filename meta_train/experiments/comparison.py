@@ -34,6 +34,7 @@ class Method(NamedTuple):
     clip_norm: float | None = None
     """Largest global norm of a meta-gradient; None: no limit."""
 
+    @functools.cache  # noqa: B019 (few methods; one optimizer, so that seeds share a program)
     def make_optimizer(self) -> optax.GradientTransformation:
         """The meta-optimizer."""
         optimizer = getattr(optax, self.optimizer)(self.learning_rate)
@@ -191,6 +192,10 @@ class Comparison(Plan):
 
         return {"system": identity.program_digest(everything, self.system)}
 
+    @functools.cached_property
+    def _value(self) -> Callable[[UnrolledSystem, Theta], Float[Array, ""]]:
+        return jax.jit(self.judge)
+
     def _run(self, method: Method, seed: int) -> dict[str, Any]:
         """Losses along one meta-training, and the thetas where they are drawn."""
         trainer = MetaTrainer(
@@ -200,12 +205,11 @@ class Comparison(Plan):
             steps_per_dispatch=int(self.measured_at[0]),
             execution=self.execution,
         )
-        judge = jax.jit(lambda theta: self.judge(self.system, theta))
         state = trainer.init(jax.random.key(seed))
         values, thetas = [], [_flat(state.theta)]
         for _ in self.measured_at:
             state, _ = trainer.step(state)
-            values.append(float(judge(state.theta)))
+            values.append(float(self._value(self.system, state.theta)))
             thetas.append(_flat(state.theta))
         found = {"values": curves.plain(values)}
         return found if self.surface is None else {**found, "thetas": curves.plain(thetas)}
