@@ -10,7 +10,7 @@ from typing import Any
 from launch import errors, options
 
 HELP = """
-usage: lopt list [bundles|optimizers|tasks|estimators|baselines|configs|experiments]
+usage: lopt list [bundles|optimizers|tasks|systems|estimators|baselines|configs|experiments]
 
 Show every name that a config or a command can hold, with one line about each. Without an argument:
 all kinds. Bundles are meta-trained optimizers that come with lopt, for `lopt.load(NAME)`.
@@ -74,13 +74,15 @@ def _configs() -> dict[str, str]:
 
 
 def _first_line(documentation: str | None) -> str:
-    return (documentation or "").strip().split("\n\n")[0].replace("\n", " ").strip()
+    summary = (documentation or "").strip().split("\n\n")[0]
+    return summary.replace("\n", " ").replace("``", "").strip()
 
 
 KINDS: dict[str, Callable[[], dict[str, str]]] = {
     "bundles": _bundles,
     "optimizers": lambda: _registry("lopt", "LOPTS", _documentation),
     "tasks": lambda: _registry("tasks", "TASKS", _documentation),
+    "systems": lambda: _registry("meta_train", "SYSTEMS", _documentation),
     "estimators": lambda: _registry("meta_train", "ESTIMATORS", _documentation),
     "baselines": lambda: _registry("meta_train.evaluation", "BASELINES", lambda x: x.description),
     "configs": _configs,

@@ -149,6 +149,7 @@ def family_of(
     signature: Any = make_family
     signature.__signature__ = inspect.Signature([*kept, *added])
     signature.__wrapped__ = factory
+    make_family.__doc__ = f"Augmented: {inspect.getdoc(factory)}"
     make_family.__qualname__ = make_family.__name__ = f"family_of({factory.__name__})"
     return make_family
 

@@ -45,6 +45,6 @@ def test_tables_name_every_registry_entry():
     import meta_train
     import tasks
 
-    names = [*lopt.LOPTS, *meta_train.ESTIMATORS]
+    names = [*lopt.LOPTS, *meta_train.SYSTEMS, *meta_train.ESTIMATORS]
     names += [name for name in tasks.TASKS if not name.endswith("_mlp_family")]
     assert [name for name in names if f"`{name}`" not in CATALOGUE] == []

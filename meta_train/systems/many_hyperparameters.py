@@ -144,7 +144,7 @@ def many_hyperparameters(
     image_size: int | None = None,
     data_dir: str | os.PathLike | None = None,
 ) -> ManyHyperparameters:
-    """The system on a data set by name.
+    """Training of an MLP whose 29 hyperparameters are theta, on a data set by name.
 
     Args:
         dataset: a name in ``tasks.DATASETS``; in [1] it is "fashion_mnist".

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 
 from launch import cli
 from meta_train.experiments import EXPERIMENTS, comparison
-from meta_train.experiments.comparison import Comparison, Expected
+from meta_train.experiments.comparison import Expected
 
 NAME = "toy_regression"
 METHODS = ("pes", "truncated_bptt")
@@ -136,7 +136,7 @@ def test_all_methods_have_the_same_budget(name):
     assert set(EXPERIMENTS[name].presets) == {"quick", "full"}
     plan = quick(name)
     plan = getattr(plan, "comparison", plan)
-    if isinstance(plan, Comparison):
+    if hasattr(plan, "methods"):
         assert len({method.inner_steps for method in plan.methods.values()}) == 1
         assert {x.method for x in plan.expected} <= set(plan.methods)
 
