@@ -1,4 +1,4 @@
-"""``lopt report``: a page about a run or an evaluation."""
+"""``lopt report``: a page about a run, an evaluation or an experiment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Arguments:
 HELP = f"""
 usage: lopt report DIR [--out=FILE] [--figures=FOLDER]
 
-Writes one HTML page about a work folder of `lopt meta-train`, finished or not, or of
-`lopt evaluate`. The page holds its figures and styles itself and needs no network: it can be sent
+Writes one HTML page about a work folder of `lopt meta-train`, finished or not, `lopt evaluate` or
+`lopt reproduce`. The page holds its figures and styles itself and needs no network: it can be sent
 by mail, read on a phone, and printed.
 
 {help_of(Arguments)}

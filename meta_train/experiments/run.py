@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from meta_train.evaluation import Store, identity
 from meta_train.evaluation.result_store import write_atomically
@@ -13,6 +14,17 @@ from meta_train.experiments.experiment import Finding, Part, Plan, Table
 from meta_train.figures import styles
 
 SUMMARY = "summary.json"
+
+
+class _Computed(NamedTuple):
+    """A part with its value."""
+
+    label: str
+    value: Any
+    found: str
+    """What a line of progress says of the value."""
+    seconds: float
+    """That it took, compilation included."""
 
 
 def reproduce(
@@ -23,24 +35,28 @@ def reproduce(
     Args:
         name: of the experiment.
         plan: what is computed.
-        folder: gets parts/, a CSV file for every table, PNG and PDF for every figure, and
-            summary.json.
+        folder: gets parts/, a CSV file for every table, PNG, PDF and SVG for every figure, and
+            summary.json, of which ``meta_train.report`` makes a page.
         show: is given a line for every part.
 
     Raises:
         OSError: something cannot be written.
     """
     store = Store([folder / "parts"])
-    values = [_value(part, store, show) for part in plan.parts()]
+    computed = [_computed(part, store, show) for part in plan.parts()]
     with styles.drawing():
-        outcome = plan.outcome(name, values)
+        outcome = plan.outcome(name, [part.value for part in computed])
         for panel in outcome.panels:
-            panel.save(folder)
+            panel.save(folder, ("png", "pdf", "svg"))
     for file, table in outcome.tables.items():
         write_atomically(folder / f"{file}.csv", _csv(table).encode())
     summary = {
         "experiment": name,
         "expected": [finding._asdict() for finding in outcome.findings],
+        "figures": [{"name": panel.name, "label": panel.label} for panel in outcome.panels],
+        "parts": [
+            {"label": part.label, "found": part.found, "seconds": part.seconds} for part in computed
+        ],
         "versions": identity.run_versions(),
         **identity.machine(),
     }
@@ -49,15 +65,17 @@ def reproduce(
     return outcome.findings
 
 
-def _value(part: Part, store: Store, show: Callable[[str], None]) -> object:
-    started = time.monotonic()
-    key = {**part.key, "versions": identity.run_versions()}
-    value = store.load_json(key)
-    if value is None:
-        value = part.compute()
-        store.save_json(key, value)
-    show(f"{part.label}: {part.brief(value)} ({time.monotonic() - started:.1f} s)")
-    return value
+def _computed(part: Part, store: Store, show: Callable[[str], None]) -> _Computed:
+    key = {"part": part.key, "versions": identity.run_versions()}
+    kept = store.load_json(key)
+    if kept is None:
+        started = time.monotonic()
+        kept = {"value": part.compute()}
+        kept["seconds"] = round(time.monotonic() - started, 2)
+        store.save_json(key, kept)
+    found = part.brief(kept["value"])
+    show(f"{part.label}: {found} ({kept['seconds']:.1f} s)")
+    return _Computed(part.label, kept["value"], found, kept["seconds"])
 
 
 def _csv(table: Table) -> str:

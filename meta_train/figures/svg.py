@@ -1,4 +1,4 @@
-"""From a Matplotlib figure to SVG that stands inside an HTML page."""
+"""From a Matplotlib figure, or its SVG file, to SVG that stands inside an HTML page."""
 
 import io
 import re
@@ -11,6 +11,10 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF, _ID = f"{{{_XLINK}}}href", "id"
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
+_DRAWN = {"svg", "g", "defs", "path", "use", "text", "tspan", "clipPath", "rect", "image"}
+"""Elements that a page takes over. A style would rule the whole page, and a script run in it."""
+_IMAGE = "data:image/png;base64,"
+"""How an href begins that is no reference: of what is drawn as pixels."""
 
 
 def inline(figure: Figure, name: str, label: str) -> str:
@@ -25,10 +29,29 @@ def inline(figure: Figure, name: str, label: str) -> str:
     file = io.BytesIO()
     # Without the date the same figure is the same text.
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(file.getvalue())
-    for parent in root.iter():
+    return embedded(file.getvalue(), name, label)
+
+
+def embedded(content: bytes, name: str, label: str) -> str:
+    """The same of a figure that was saved as SVG.
+
+    Args:
+        content: of the file.
+        name: see ``inline``.
+        label: see ``inline``.
+
+    Raises:
+        ValueError: the content is no SVG.
+    """
+    try:
+        root = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from error
+    if root.tag != f"{{{_SVG}}}svg":
+        raise ValueError(f"its outermost element is {root.tag}")
+    for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag.endswith(("}metadata", "}style")):  # a style would rule the whole page
+            if child.tag not in {f"{{{_SVG}}}{tag}" for tag in _DRAWN}:
                 parent.remove(child)
     _rename(root, name)
     for element in root.iter():
@@ -47,7 +70,7 @@ def _rename(root: ElementTree.Element, name: str) -> None:
     """Drop ids that nothing refers to, and make the others the figure's own."""
     used: list[str] = []
     for element in root.iter():
-        used += [href[1:] for href in [element.get(_HREF)] if href]
+        used += [href[1:] for href in [element.get(_HREF, "")] if href.startswith("#")]
         for value in element.attrib.values():
             used += _REFERENCE.findall(value)
     # By place: Matplotlib's own ids are drawn at random.
@@ -60,7 +83,12 @@ def _rename(root: ElementTree.Element, name: str) -> None:
                 element.set(attribute, names[value])
             elif attribute == _HREF:
                 del element.attrib[attribute]
-                element.set("href", f"#{names[value[1:]]}")
+                if value.startswith("#"):
+                    element.set("href", f"#{names[value[1:]]}")
+                elif value.startswith(_IMAGE):
+                    element.set("href", value)
+            elif attribute.startswith("on"):
+                del element.attrib[attribute]
             else:
                 element.set(attribute, _REFERENCE.sub(lambda x: f"url(#{names[x[1]]})", value))
 

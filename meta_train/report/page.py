@@ -11,7 +11,8 @@ from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import SUMMARY
 from meta_train.figures import styles
 from meta_train.figures.panels import Panel
-from meta_train.report import evaluation_page, run_page
+from meta_train.report import evaluation_page, experiment_page, run_page
+from meta_train.report.experiment_page import Figure
 from meta_train.run import run_folder
 from meta_train.versions import versions
 
@@ -21,14 +22,14 @@ class NoPage(ValueError):
 
 
 def make(folder: Path, figures: Path | None = None) -> str:
-    """The page about a run or an evaluation; a whole HTML page that refers to nothing outside.
+    """The page about what a folder holds; a whole HTML page that refers to nothing outside.
 
     Args:
-        folder: work folder of a run, or of an evaluation (``Evaluation.save``).
+        folder: work folder of a run, of an evaluation (``Evaluation.save``), or of an experiment.
         figures: folder into which each figure is written too, as PNG and PDF.
 
     Raises:
-        NoPage: it is neither, or the evaluation is not finished or damaged.
+        NoPage: it is none of them, or the evaluation or experiment is not finished or damaged.
         OSError: the figures cannot be written.
     """
     with styles.drawing():
@@ -43,6 +44,9 @@ def make(folder: Path, figures: Path | None = None) -> str:
 
 def _content(folder: Path) -> tuple[str, dict[str, Any]]:
     """Template and content of the page."""
+    summary = run_folder.read_json(folder / SUMMARY, dict, [])
+    if summary and "experiment" in summary:
+        return "experiment.html", experiment_page.content(summary, folder)
     if (folder / SUMMARY).exists():
         try:
             evaluation = Evaluation.load(folder)
@@ -53,8 +57,8 @@ def _content(folder: Path) -> tuple[str, dict[str, Any]]:
         return "run.html", run_page.content(run_folder.read(folder))
     raise NoPage(
         f"{folder} is the work folder of no run (it has neither metrics.jsonl nor checkpoints/) "
-        "and of no finished evaluation (it has no summary.json); give the --workdir of lopt "
-        "meta-train or lopt evaluate"
+        "and of no finished evaluation or experiment (it has no summary.json); give the --workdir "
+        "of lopt meta-train, lopt evaluate or lopt reproduce"
     )
 
 
@@ -74,9 +78,9 @@ def _fill(template: str, content: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(**content, made=made)
 
 
-def _panels(content: Any) -> Iterator[Panel]:
-    """All panels in a page's content, however deep."""
-    if isinstance(content, Panel):
+def _panels(content: Any) -> Iterator[Panel | Figure]:
+    """All figures in a page's content, however deep."""
+    if isinstance(content, Panel | Figure):
         yield content
     elif isinstance(content, Mapping):
         yield from _panels(list(content.values()))

@@ -101,6 +101,14 @@ def test_the_surface_has_its_points_and_paths(finished):
     assert imread(folder / f"{NAME}_surface.png").std() > 0
 
 
+def test_report_makes_a_page_of_it(finished, tmp_path):
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(finished[0]), f"--out={out}"]) == 0
+    page = out.read_text(encoding="utf-8")
+    assert "1 of 2 as expected." in page
+    assert page.count('role="img"') == 2
+
+
 def test_what_is_finished_is_not_run_again(finished, tmp_path, monkeypatch):
     folder = shutil.copytree(finished[0], tmp_path / "again")
     before = (folder / "results.csv").read_bytes()
