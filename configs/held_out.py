@@ -87,6 +87,11 @@ class SuiteTask(Named):
     set: str = "held_out"
     """"held_out", "validation" or "meta_training"; tasks of the last two are shown and left out of
     all aggregates. A task that a bundle lists in a set nearer to meta-training is refused."""
+    num_steps: Count | None = None
+    """Inner steps of its training runs. None: those of the evaluation."""
+    declared_num_steps: Count | None = None
+    """Inner steps that learned optimizers are told; baselines and their schedules keep the true
+    ones. None: the true ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,10 +143,8 @@ class EvaluationConfig(Section):
     lowest; loss ratios are taken to the one with the lowest mean loss."""
     tuning: Tuning = field(default_factory=Tuning)
     axes: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    """Generalisation: a name of the change -> {label of a task: {field: value}}; num_steps counts
-    as a field. All optimizers face the changed task besides the task itself. With
-    declared_num_steps learned optimizers are told this number of steps while the training runs
-    num_steps; baselines and their schedules keep the true one, so that their rows stay the same."""
+    """Generalisation: a name of the change -> {label of a task: {field: value}}. All optimizers
+    face the changed task besides the task itself."""
     cache_dir: str | None = None
     """Tuned hyperparameters and curves of baselines are kept here and not computed again. None:
     $LOPT_CACHE_DIR or ~/.cache/lopt."""

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 
 from configs import Named
-from configs.held_out import EvaluationConfig
+from configs.held_out import EvaluationConfig, SuiteTask
 from launch import build, bundles, errors
 from launch.construct import check_fields
-from launch.conversion import plain
+from launch.conversion import fill, plain
 from meta_train.evaluation import Budget, Optimizer, Plan, Workload, default_devices
 from meta_train.evaluation import baseline as make_baseline
 from meta_train.evaluation.baselines import LEARNING_RATE, known
@@ -167,29 +167,27 @@ def make_suite(config: EvaluationConfig) -> list[Workload]:
             if label not in config.tasks:
                 raise errors.unknown(f"task of config.axes.{axis}", label, config.tasks)
     suite = []
-    for label in config.tasks:
-        suite.append(_workload(config, label, "", {}))
-        axes = [(axis, changes[label]) for axis, changes in config.axes.items() if label in changes]
-        suite += [_workload(config, label, axis, change) for axis, change in axes]
+    for label, task in config.tasks.items():
+        suite.append(_workload(config, label, task, f"tasks.{label}"))
+        for axis, changes in config.axes.items():
+            if label in changes:
+                where = f"axes.{axis}.{label}"
+                changed = fill(task, changes[label], where)
+                suite.append(_workload(config, label, changed, where, axis))
     return suite
 
 
 def _workload(
-    config: EvaluationConfig, label: str, axis: str, change: Mapping[str, Any]
+    config: EvaluationConfig, label: str, task: SuiteTask, where: str, axis: str = ""
 ) -> Workload:
-    where = f"axes.{axis}.{label}" if axis else f"tasks.{label}"
-    change = dict(change)
-    declared = change.pop("declared_num_steps", None)
-    fields = {"num_steps": config.num_steps, **config.tasks[label].to_dict(), **change}
-    name, set_ = fields.pop("name"), fields.pop("set")
-    num_steps = _whole(fields.pop("num_steps"), f"{where}.num_steps")
-    if "held_out" in fields:
+    if "held_out" in task.fields:
         raise errors.UserError(
             f"config.{where}.held_out is now called set, one of {', '.join(SETS)}: "
             f"--config.tasks.{label}.set={META_TRAINING}"
         )
-    if set_ not in SETS:
-        raise errors.unknown(f"config.{where}.set", set_, SETS)
+    if task.set not in SETS:
+        raise errors.unknown(f"config.{where}.set", task.set, SETS)
+    num_steps = task.num_steps or config.num_steps
     if num_steps % config.num_points:
         raise errors.UserError(
             f"config.{where}: {num_steps} inner steps are no multiple of config.num_points = "
@@ -197,22 +195,14 @@ def _workload(
         )
     return Workload(
         label,
-        build.make_task(name, fields, where, config.data_dir),
+        build.make_task(task.name, task.fields, where, config.data_dir),
         num_steps,
         axis,
-        set_,
-        None if declared is None else _whole(declared, f"{where}.declared_num_steps"),
-        name,
-        plain(fields),
+        task.set,
+        task.declared_num_steps,
+        task.name,
+        plain(task.fields),
     )
-
-
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise errors.UserError(
-            f"config.{where} = {value!r} must be a whole number of inner steps, at least 1"
-        )
-    return value
 
 
 def check_sets(suite: Iterable[Workload], optimizers: Iterable[Optimizer]) -> None:
