@@ -114,6 +114,7 @@ def killed(tmp_path_factory, compilation_cache):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_killed_run_is_in_its_tracker_without_gap_or_double(tracker, killed):
     assert len(event_steps(killed)) == 60
@@ -130,7 +131,6 @@ def test_of_many_kills_a_tracker_shows_nothing(tracker, tmp_path):
     assert_complete(tracker, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_tracker_that_joins_late_or_has_lost_much_gets_everything(tracker, tmp_path):
     def part(meta_steps, *writers):
