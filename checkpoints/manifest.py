@@ -2,8 +2,11 @@
 
 import json
 import zlib
-from pathlib import Path
 from typing import Any
+
+from etils import epath
+
+from checkpoints import files
 
 NAME = "manifest.json"
 _BLOCK = 1 << 22
@@ -13,29 +16,31 @@ class DamagedError(Exception):
     """A step that is not what was saved; the message names the file and what is wrong."""
 
 
-def write(folder: Path, content: dict[str, Any]) -> None:
-    """Write the manifest of everything that lies in ``folder``.
+def write(folder: epath.Path, content: dict[str, Any]) -> None:
+    """Write the manifest of everything that lies in ``folder``, when all of that will last.
 
     Args:
         folder: all other files of the step.
         content: what is known of the step, as JSON.
     """
-    files = {
-        str(path.relative_to(folder)): {"size": path.stat().st_size, "crc32": _checksum(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+    files.sync_below(folder)
+    found = files.sizes(folder)
+    checksums = files.for_each(lambda name: _checksum(folder / name), found)
+    listed = {
+        name: {"size": size, "crc32": crc32}
+        for (name, size), crc32 in zip(found.items(), checksums, strict=True)
     }
-    (folder / NAME).write_text(_text({**content, "files": files}), encoding="utf-8")
+    files.write(folder / NAME, _text({**content, "files": listed}).encode())
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: epath.Path) -> dict[str, Any]:
     """The content of the manifest.
 
     Raises:
         DamagedError: it is missing or not, byte for byte, what was written.
     """
     try:
-        text = (folder / NAME).read_text(encoding="utf-8")
+        text = (folder / NAME).read_bytes().decode()
         content = json.loads(text)["step"]
         intact = isinstance(content, dict) and text == _text(content)
     except FileNotFoundError as error:
@@ -47,25 +52,27 @@ def read(folder: Path) -> dict[str, Any]:
     return content
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(folder: epath.Path) -> dict[str, Any]:
     """The content of the manifest, after reading every file that it lists.
 
     Raises:
         DamagedError: a file is missing, or differs in size or checksum.
     """
     content = read(folder)
-    for name, expected in content["files"].items():
-        path = folder / name
+    found = files.sizes(folder)
+
+    def check(name: str, expected: dict[str, int]) -> None:
+        if name not in found:
+            raise DamagedError(f"{name} is missing")
+        if found[name] != expected["size"]:
+            raise DamagedError(f"{name} has {found[name]} bytes instead of {expected['size']}")
         try:
-            size = path.stat().st_size
-            if size != expected["size"]:
-                raise DamagedError(f"{name} has {size} bytes instead of {expected['size']}")
-            if _checksum(path) != expected["crc32"]:
+            if _checksum(folder / name) != expected["crc32"]:
                 raise DamagedError(f"{name} has a wrong checksum")
-        except FileNotFoundError as error:
-            raise DamagedError(f"{name} is missing") from error
         except OSError as error:
-            raise DamagedError(f"{name} cannot be read ({error.strerror})") from error
+            raise DamagedError(f"{name} cannot be read ({error.strerror or error})") from error
+
+    files.for_each(check, content["files"], content["files"].values())
     return content
 
 
@@ -75,7 +82,7 @@ def _text(content: dict[str, Any]) -> str:
     return f'{{"crc32": {zlib.crc32(body.encode())}, "step": {body}}}\n'
 
 
-def _checksum(path: Path) -> int:
+def _checksum(path: epath.Path) -> int:
     crc32 = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -27,7 +27,12 @@ class Saver:
         """Number of the newest step that was written."""
 
     def save(
-        self, number: int, tree: Any, metadata: Mapping[str, Any], score: float | None = None
+        self,
+        number: int,
+        tree: Any,
+        metadata: Mapping[str, Any],
+        score: float | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         """Wait for the step before and start to write one; returns when the arrays are copied.
 
@@ -36,10 +41,11 @@ class Saver:
             tree: arrays; they may be donated as soon as this returns.
             metadata: JSON.
             score: meta-validation loss at this step, if it was measured.
+            before: what must be done before the step may count; called in the saver's thread.
         """
         self.wait()
         try:
-            finish = self._store.start(number, _copy(tree), metadata, score)
+            finish = self._store.start(number, _copy(tree), metadata, score, before)
         except OSError as error:
             self._failed(number, error)
         else:

@@ -1,4 +1,9 @@
-"""Steps in a folder: written by Orbax, named when complete, checked when read."""
+"""Steps in a folder: written by Orbax, valid when complete, checked when read.
+
+The protocol is one for disks and buckets, which cannot rename folders. The arrays go into the
+folder of the step itself; its manifest comes last, and goes first where a step is replaced or let
+go.
+"""
 
 import contextlib
 import errno
@@ -7,19 +12,18 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from jax.sharding import SingleDeviceSharding
 
-from checkpoints import arrays, manifest
+from checkpoints import arrays, files, manifest
 from checkpoints.arrays import MismatchError
 from checkpoints.manifest import DamagedError
 
 _ITEM = "state"
-_UNFINISHED = ".unfinished-"
 _OVERHEAD = 1 << 17  # bytes that a step takes besides its arrays, at most
 
 
@@ -27,7 +31,7 @@ class Step(NamedTuple):
     """One complete step, as its manifest describes it."""
 
     number: int
-    folder: Path
+    folder: epath.Path
     metadata: dict[str, Any]
     """What was passed to ``write``."""
     score: float | None
@@ -41,19 +45,24 @@ class Store:
     """The steps of one run.
 
     Args:
-        folder: holds one folder per step, named by its number.
+        folder: holds one folder per step, named by its number; may be an address in a bucket,
+            gs://...
         keep_latest: number of newest steps that are kept; besides them the best one is, by score.
     """
 
-    def __init__(self, folder: Path, keep_latest: int = 2) -> None:
-        self.folder = folder
+    def __init__(self, folder: epath.PathLike, keep_latest: int = 2) -> None:
+        self.folder = epath.Path(folder)
         self.keep_latest = keep_latest
 
     def numbers(self) -> list[int]:
-        """Numbers of all steps, damaged ones too, in ascending order."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+        """Numbers of all steps, damaged ones too, in ascending order.
+
+        A folder without a manifest is none: writing it has not come to its end.
+        """
+        found = (name.partition("/") for name in files.sizes(self.folder))
+        return sorted(
+            int(step) for step, _, file in found if file == manifest.NAME and step.isdecimal()
+        )
 
     def read(self, number: int) -> Step:
         """The manifest of a step; its data are not looked at.
@@ -78,7 +87,12 @@ class Store:
         self.start(number, tree, metadata, score)()
 
     def start(
-        self, number: int, tree: Any, metadata: Mapping[str, Any], score: float | None = None
+        self,
+        number: int,
+        tree: Any,
+        metadata: Mapping[str, Any],
+        score: float | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> Callable[[], None]:
         """Begin to write a step; it replaces one of the same number.
 
@@ -92,26 +106,28 @@ class Store:
                 written.
             metadata: JSON.
             score: meta-validation loss at this step.
+            before: is called in the first process, in the thread that finishes, when all arrays
+                are there: the step is not valid before it has returned, and never if it fails.
 
         Returns:
             Writes the step, in any thread, and then lets older ones go; raises like this.
 
         Raises:
-            OSError: the step could not be written; what was there before is still there.
+            OSError: the step could not be written; the others are still there.
         """
-        unfinished = self.folder / f"{_UNFINISHED}{number}"
+        folder = self.folder / str(number)
         named = arrays.flatten(tree)
         stored = {name: x for name, x in named.items() if x.size}
-        with _undone_on_failure(unfinished):
+        with _undone_on_failure(folder):
             if _is_first():
-                for left in self.folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
-                    shutil.rmtree(left, ignore_errors=True)
+                self._remove_unfinished()
+                _remove(folder)  # damaged, or of a run whose config has changed since
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _check_space(self.folder, sum(x.nbytes for x in stored.values()))
-            saving = _orbax_start(unfinished, stored)
+            saving = _orbax_start(folder, stored)
 
         def finish() -> None:
-            with _undone_on_failure(unfinished):
+            with _undone_on_failure(folder):
                 with _quiet():
                     saving.result()
                 if not _is_first():
@@ -122,11 +138,8 @@ class Store:
                     "score": score,
                     "arrays": list(arrays.describe(named).items()),
                 }
-                manifest.write(unfinished, content)
-                folder = self.folder / str(number)
-                if folder.exists():  # damaged, or of a run whose config has changed since
-                    shutil.rmtree(folder)
-                os.replace(unfinished, folder)
+                before()
+                manifest.write(folder, content)
             self._prune()
 
         return finish
@@ -207,7 +220,22 @@ class Store:
         best = sorted(scored, key=lambda step: step.score or 0.0)[:1]
         for step in whole[: -self.keep_latest]:
             if step not in best:
-                shutil.rmtree(step.folder, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    _remove(step.folder)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what processes have left that were killed while they wrote."""
+        if self.folder.is_dir():
+            numbers = set(map(str, self.numbers()))
+            for path in self.folder.iterdir():
+                if path.name.isdecimal() and path.name not in numbers:
+                    _remove(path)
+
+
+def _remove(folder: epath.Path) -> None:
+    """Remove a step, its manifest first, so that no part of it is ever taken for a step."""
+    (folder / manifest.NAME).unlink(missing_ok=True)
+    folder.rmtree(missing_ok=True)
 
 
 def _is_first() -> bool:
@@ -215,37 +243,39 @@ def _is_first() -> bool:
 
 
 @contextlib.contextmanager
-def _undone_on_failure(unfinished: Path) -> Iterator[None]:
+def _undone_on_failure(unfinished: epath.Path) -> Iterator[None]:
     """Leave nothing behind where writing fails, and let that be an ``OSError``."""
     try:
         yield
     except Exception as error:
         if _is_first():
-            shutil.rmtree(unfinished, ignore_errors=True)
+            with contextlib.suppress(Exception):  # of whatever kind; without a manifest it is none
+                _remove(unfinished)
         raise _as_os_error(error) from error
 
 
-def _check_space(folder: Path, num_bytes: int) -> None:
+def _check_space(folder: epath.Path, num_bytes: int) -> None:
     """Fail before Orbax does: its threads leave tracebacks behind on a full disk."""
-    if shutil.disk_usage(folder).free < num_bytes + _OVERHEAD:
+    if files.is_local(folder) and shutil.disk_usage(folder).free < num_bytes + _OVERHEAD:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _orbax_start(folder: Path, stored: arrays.Arrays) -> Any:
+def _orbax_start(folder: epath.Path, stored: arrays.Arrays) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     context = ocp.Context()
+    context.atomicity.mode = ocp.options.AtomicityMode.COMMIT_FILE
     # Compression takes five times as long and saves 8 % on float data.
     context.array.saving.use_compression = False
     with _quiet(), context:
-        return ocp.save_checkpointables_async(str(folder.absolute()), {_ITEM: stored})
+        return ocp.save_checkpointables_async(files.absolute(folder), {_ITEM: stored})
 
 
-def _orbax_load(folder: Path, wanted: arrays.Arrays) -> arrays.Arrays:
+def _orbax_load(folder: epath.Path, wanted: arrays.Arrays) -> arrays.Arrays:
     from orbax.checkpoint import v1 as ocp
 
     with _quiet():
-        return dict(ocp.load_checkpointables(str(folder.absolute()), {_ITEM: wanted})[_ITEM])
+        return dict(ocp.load_checkpointables(files.absolute(folder), {_ITEM: wanted})[_ITEM])
 
 
 @contextlib.contextmanager

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
 import lopt
 import meta_train
@@ -26,20 +26,20 @@ _PRIVATE = ("data_dir",)
 """Fields of the config that are about a machine, and left out of the card."""
 
 
-def locate(given: str) -> Path:
+def locate(given: str) -> epath.Path:
     """The folder that a word of the command line means, see ``lopt.shipped.find``.
 
     Raises:
         UserError: it is neither a folder nor the name of a shipped bundle.
     """
     with errors.mistakes():
-        folder = shipped.find(os.path.expanduser(given))
+        folder = epath.Path(shipped.find(os.path.expanduser(given)))
     if not folder.is_dir():
         raise errors.UserError(f"{folder} is not a folder")
     return folder
 
 
-def load(given: str) -> tuple[Path, lopt.Bundle]:
+def load(given: str) -> tuple[epath.Path, lopt.Bundle]:
     """A bundle and its folder; of a work folder, the one in it.
 
     Args:
@@ -55,7 +55,7 @@ def load(given: str) -> tuple[Path, lopt.Bundle]:
 
 
 def save(
-    folder: Path,
+    folder: epath.Path,
     optimizer: lopt.LearnedOptimizer | None,
     theta: Any,
     card: Mapping[str, Any],
@@ -71,12 +71,12 @@ def save(
     if optimizer is not None:
         lopt.save(folder, optimizer, theta, card=dict(card))
         return
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
     leaves = jax.tree.leaves_with_path(theta)
     named = {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
-    save_file(named, folder / "theta.safetensors")
+    (folder / "theta.safetensors").write_bytes(save(named))
     workdir.write_json(folder / "card.json", dict(card))
 
 
@@ -127,7 +127,7 @@ class Source(NamedTuple):
     valid_loss: float | None
 
 
-def find(folder: Path, step: int | None, sha256: str | None = None) -> Source:
+def find(folder: epath.Path, step: int | None, sha256: str | None = None) -> Source:
     """The optimizer in the newest whole checkpoint of a run, after all its checksums.
 
     Args:

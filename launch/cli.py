@@ -44,6 +44,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": (
         "PIL",
         "clu",
+        "etils",
         "filelock",
         "flax",
         "joblib",
@@ -60,6 +61,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "data": ("array_record", "importlib_resources", "tensorflow_datasets"),
     "report": ("jinja2", "markupsafe"),
     "control": ("gymnasium", "mujoco"),
+    "gcs": ("etils", "gcsfs"),
     "hub": ("huggingface_hub",),
     "wandb": ("wandb",),
     "mlflow": ("alembic", "mlflow", "sqlalchemy"),

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from etils import epath
 
 import meta_train
 from checkpoints import Store
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     plan: Plan
 
 
-def prepare(config: RunConfig, given: Arguments, folder: Path) -> Asked:
+def prepare(config: RunConfig, given: Arguments, folder: epath.Path) -> Asked:
     """Build and check everything, before anything is measured.
 
     Raises:

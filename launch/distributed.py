@@ -10,11 +10,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launch import errors, workdir
 from launch.options import flag
+
+if TYPE_CHECKING:
+    from etils import epath
 
 HEARTBEAT_SECONDS = 15
 """A process that has not been heard of for so long is taken for dead, and ends all others."""
@@ -93,7 +95,7 @@ def leave() -> None:
 
 
 @contextlib.contextmanager
-def output_folder(folder: Path) -> Iterator[Path]:
+def output_folder(folder: "epath.Path") -> Iterator["epath.Path"]:
     """Where this process writes what only process 0 keeps: ``folder`` there, else a passing one.
 
     Other processes than process 0 say nothing on stdout meanwhile.
@@ -108,11 +110,11 @@ def output_folder(folder: Path) -> Iterator[Path]:
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
-        yield Path(passing)
+        yield workdir.place(passing)
 
 
 @contextlib.contextmanager
-def lock(output: Path) -> Iterator[None]:
+def lock(output: "epath.Path") -> Iterator[None]:
     """Hold the lock of this process's ``output_folder``: that of process 0 decides for all.
 
     Raises:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
+from etils import epath
 
 import lopt
 from checkpoints import Store
-from launch import bundles, errors
+from launch import bundles, errors, workdir
 from launch.options import flag, help_of, read
 from lopt.bundle import check_target
 from lopt.bundle_config import theta_sha256
@@ -74,7 +74,7 @@ _CARD = ("title", "description", "command", "license")
 def run(arguments: Sequence[str]) -> int:
     """Export an optimizer; returns the exit status."""
     asked, words = read(Arguments, arguments, ("WORKDIR", "OUT"), _EXAMPLE)
-    folder, out = bundles.locate(words[0]), Path(words[1]).expanduser()
+    folder, out = bundles.locate(words[0]), workdir.place(words[1])
     given = {name: text for name in _CARD if (text := getattr(asked, name)) is not None}
     if "license" in given:
         given["license"] = _spdx(given["license"])
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     return errors.DONE
 
 
-def _of_run(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
+def _of_run(folder: epath.Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
     """The optimizer of a checkpoint, and what to say of it."""
     if asked.reset:
         raise errors.UserError(f"--reset is for bundles; {folder}/bundle is one after the run")
@@ -116,7 +116,7 @@ def _of_run(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
     return lopt.Bundle(source.optimizer, source.theta, {**card, **entries}), said
 
 
-def _of_bundle(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
+def _of_bundle(folder: epath.Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
     """The optimizer of a bundle, changed as the flags say, and what to say of it."""
     if asked.step is not None:
         raise errors.UserError(f"{folder} is a bundle: it has no checkpoints, so no --step")
@@ -148,7 +148,7 @@ def _of_bundle(folder: Path, asked: Arguments) -> tuple[lopt.Bundle, str]:
 
 def _judged(folders: Sequence[str], sha256: str | None = None) -> Judged:
     """What evaluations say; where there are several, about the theta with this checksum."""
-    files = [Path(folder).expanduser() / SUMMARY for folder in folders]
+    files = [workdir.place(folder) / SUMMARY for folder in folders]
     for file in files:
         if not file.is_file():
             raise errors.UserError(

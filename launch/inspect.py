@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launch import errors, options
+
+if TYPE_CHECKING:
+    from etils import epath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     return errors.DONE
 
 
-def inspect_bundle(folder: Path) -> dict[str, Any]:
+def inspect_bundle(folder: "epath.Path") -> dict[str, Any]:
     """What ``--json`` prints of a bundle.
 
     Raises:
@@ -79,7 +81,7 @@ def inspect_bundle(folder: Path) -> dict[str, Any]:
     }
 
 
-def inspect(folder: Path) -> dict[str, Any]:
+def inspect(folder: "epath.Path") -> dict[str, Any]:
     """What ``--json`` prints of a run.
 
     Raises:
@@ -126,7 +128,7 @@ def inspect(folder: Path) -> dict[str, Any]:
     }
 
 
-def _print(folder: Path, report: dict[str, Any]) -> None:
+def _print(folder: "epath.Path", report: dict[str, Any]) -> None:
     from rich import filesize
     from rich.console import Console
     from rich.table import Table

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from launch import errors
+from launch import errors, workdir
 from launch.options import flag, help_of, read
 
 
@@ -34,17 +33,17 @@ _PAGE = "report.html"
 def run(arguments: Sequence[str]) -> int:
     """Write the page; returns the exit status."""
     asked, (given,) = read(Arguments, arguments, ("DIR",), "lopt report runs/digits")
-    folder = Path(given).expanduser()
+    folder = workdir.place(given)
     if not folder.is_dir():
         raise errors.UserError(f"folder {folder} does not exist")
-    out = Path(asked.out or folder / _PAGE).expanduser()
+    out = workdir.place(asked.out) if asked.out else folder / _PAGE
     if out.is_dir() or not out.parent.is_dir():
         raise errors.UserError(f"--out={out} is no file in a folder that exists; choose another")
 
     from meta_train import process
     from meta_train.report import page  # imports JAX and Matplotlib: all that is cheap is checked
 
-    figures = Path(asked.figures).expanduser() if asked.figures else None
+    figures = workdir.place(asked.figures) if asked.figures else None
     process.keep_compiled()
     try:
         text = page.make(folder, figures)

@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
 from checkpoints import MismatchError, Step, Store
 from configs.base import RunConfig
-from launch import configuration, differences, errors
+from launch import configuration, differences, errors, workdir
 from meta_train import MetaTrainer
 from meta_train.run import run_folder
 from meta_train.run.start import RunFailed, RunState, Start, find, load_all
@@ -18,7 +18,7 @@ from meta_train.run.start import RunFailed, RunState, Start, find, load_all
 def find_start(
     trainer: MetaTrainer,
     config: RunConfig,
-    folder: Path,
+    folder: epath.Path,
     restore_from: str | None,
     allow_config_change: bool,
 ) -> Start | None:
@@ -47,7 +47,8 @@ def find_start(
 
 
 def _store_of(restore_from: str) -> Store:
-    given = Path(restore_from).expanduser()
+    with errors.mistakes("--restore_from=", errors.UserError):
+        given = workdir.place(restore_from)
     for store in (Store(given / run_folder.CHECKPOINTS), Store(given)):
         if store.numbers():
             return store
@@ -118,7 +119,7 @@ def _load_changed(
     return RunState(state._replace(**kept), best_theta=None)
 
 
-def _check_beginning(folder: Path, config: RunConfig) -> None:
+def _check_beginning(folder: epath.Path, config: RunConfig) -> None:
     """A run that was killed before its first checkpoint may start again, another may not."""
     file, detail = folder / run_folder.CONFIG, ""
     if file.exists():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
 from configs.base import RunConfig
 from launch import (
@@ -39,7 +40,7 @@ from meta_train.run.writer import Writer
 
 def run(
     config: RunConfig,
-    folder: Path,
+    folder: epath.Path,
     restore_from: str | None = None,
     allow_config_change: bool = False,
 ) -> bool:
@@ -92,8 +93,8 @@ def run(
 def _make_run(
     experiment: Experiment,
     config: RunConfig,
-    folder: Path,
-    output: Path,
+    folder: epath.Path,
+    output: epath.Path,
     theta: Any,
     started: float,
     writers: Sequence[Callable[[Path], Writer]],
@@ -145,7 +146,7 @@ def _run(
     experiment: Experiment,
     config: RunConfig,
     start: Start | None,
-    output: Path,
+    output: epath.Path,
     stop: StopRequests,
 ) -> bool:
     """Train, save and finish; whether it was stopped before its end."""
@@ -175,7 +176,7 @@ def _run(
     return False
 
 
-def _show(training: Run, config: RunConfig, folder: Path) -> None:
+def _show(training: Run, config: RunConfig, folder: epath.Path) -> None:
     """What is trained, and which device does how much; compiles the first dispatch."""
     from clu import parameter_overview, platform
 
@@ -199,7 +200,7 @@ def _finish(
     experiment: Experiment,
     config: RunConfig,
     metadata: Mapping[str, Any],
-    folder: Path,
+    folder: epath.Path,
 ) -> None:
     """Plot, compare, and save the best theta and the last."""
     from launch import bundles

@@ -17,20 +17,22 @@ import os
 import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lopt import bundle_config, bundle_files, shipped
+from lopt import buckets, bundle_config, bundle_files, shipped
 from lopt import card as model_card
 from lopt.base import LearnedOptimizer, Theta
 from lopt.bundle_config import listing
 from lopt.bundle_files import CONFIG, README, WEIGHTS, in_brief
 from lopt.options import with_options
+
+if TYPE_CHECKING:
+    from lopt.buckets import Folder
 
 MAX_ELEMENTS = bundle_files.MAX_WEIGHTS_BYTES // 4
 """Numbers in theta; an optimizer with more is refused before any array is made."""
@@ -83,7 +85,7 @@ def save(
     """Write a bundle; an existing bundle at ``path`` is replaced as a whole.
 
     Args:
-        path: folder to create.
+        path: folder to create; may be one in a bucket, see ``lopt.buckets``.
         optimizer: instance of a registered class.
         theta: its meta-parameters.
         card: JSON-like facts for the model card. ``horizon``, the number of inner steps that the
@@ -95,7 +97,7 @@ def save(
         ValueError: if theta is not of the optimizer's kind or not finite, the optimizer is not
             registered, the card is not JSON-like, or ``path`` exists and is not a bundle.
     """
-    path = Path(path)
+    path = buckets.place(path)
     check_target(path)
     facts = model_card.complete(card or {})
     bundle_config.check_horizon(facts.get("horizon"), "card['horizon']")
@@ -131,7 +133,8 @@ def load(
         path: folder written by ``save``, or the name of a bundle that comes with lopt, such as
             "general" (``lopt list bundles``). A bundle in a folder of that name in the current
             directory comes first; "./general" and a ``Path`` always mean a folder. Or an address
-            on the Hugging Face Hub, "hf://user/name" or "hf://user/name@revision" (``lopt.hub``).
+            on the Hugging Face Hub, "hf://user/name" or "hf://user/name@revision" (``lopt.hub``),
+            or in a bucket, "gs://bucket/folder" (``lopt.buckets``).
         num_steps: horizon T of the training to come, in inner steps; by default the horizon in the
             bundle.
         learning_rate_multiplier: see ``lopt.with_options``, like the two below.
@@ -180,7 +183,7 @@ def read(path: str | os.PathLike[str]) -> Bundle:
     return _parse(files, folder)
 
 
-def check_target(path: Path) -> None:
+def check_target(path: "Folder") -> None:
     """Raise ``ValueError`` unless ``save`` may write there: nothing is there, or just a bundle."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
@@ -209,7 +212,7 @@ def flatten(theta: Theta) -> dict[str, Any]:
     return flat
 
 
-def _parse(files: Mapping[str, bytes], path: Path) -> Bundle:
+def _parse(files: Mapping[str, bytes], path: "Folder") -> Bundle:
     """The bundle in the content of its files, after all checks."""
     config = bundle_config.parse_config(files[CONFIG], path)
     digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
@@ -270,7 +273,7 @@ def _check_finite(arrays: Mapping[str, np.ndarray], what: str) -> None:
             )
 
 
-def _check_loadable(files: Mapping[str, bytes], path: Path) -> None:
+def _check_loadable(files: Mapping[str, bytes], path: "Folder") -> None:
     """Raise ``ValueError`` for what ``load_bundle`` would refuse: too large a card, say."""
     for name, limit in _LIMITS.items():
         if len(files[name]) > limit:

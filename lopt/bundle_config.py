@@ -25,13 +25,15 @@ import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lopt.base import LOPTS, LearnedOptimizer
 from lopt.bundle_files import CONFIG, in_brief, parse_json
+
+if TYPE_CHECKING:
+    from lopt.buckets import Folder
 
 FORMAT = "lopt-bundle"
 FORMAT_VERSION = 3
@@ -109,7 +111,7 @@ def checksum(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def parse_config(content: bytes, path: Path) -> dict[str, Any]:
+def parse_config(content: bytes, path: "Folder") -> dict[str, Any]:
     """The content of config.json after every check that needs no other file.
 
     ``theta_sha256`` is missing where an earlier version had none.
@@ -146,7 +148,7 @@ def parse_config(content: bytes, path: Path) -> dict[str, Any]:
     return config
 
 
-def check_format(config: Mapping[str, Any], path: Path) -> None:
+def check_format(config: Mapping[str, Any], path: "Folder") -> None:
     """Raise ``ValueError`` unless this is the config.json of a bundle of any version."""
     if config.get("format") != FORMAT:
         raise ValueError(f"{path} is not a bundle: {CONFIG} does not say format = {FORMAT!r}.")
@@ -160,7 +162,7 @@ def check_horizon(horizon: Any, what: str) -> None:
         )
 
 
-def make_optimizer(entry: Mapping[str, Any], path: Path) -> LearnedOptimizer:
+def make_optimizer(entry: Mapping[str, Any], path: "Folder") -> LearnedOptimizer:
     """The optimizer that config.json names.
 
     Args:
@@ -204,7 +206,7 @@ def _check_fields(
     name: str,
     fields: Mapping[str, Any],
     annotations: Mapping[str, Any],
-    path: Path,
+    path: "Folder",
 ) -> None:
     known = {field.name for field in dataclasses.fields(kind)}
     if fields.keys() != known:

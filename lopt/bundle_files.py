@@ -13,9 +13,12 @@ import reprlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from lopt.buckets import Folder
 
 WEIGHTS, CONFIG, README = "theta.safetensors", "config.json", "README.md"
 
@@ -28,7 +31,7 @@ MAX_HEADER_BYTES = 2**20
 MAX_TENSORS = 4096
 
 
-def read_file(folder: Path, name: str, max_bytes: int) -> bytes:
+def read_file(folder: "Folder", name: str, max_bytes: int) -> bytes:
     """The content of a regular file in a folder.
 
     Args:
@@ -42,17 +45,18 @@ def read_file(folder: Path, name: str, max_bytes: int) -> bytes:
     """
     path = folder / name
     try:
-        if not _stays(path, folder):
+        if isinstance(path, Path) and not _stays(path, folder):  # a bucket has no links
             raise ValueError(f"{path} is a link that leaves the folder; put the file itself there.")
         if not path.is_file():  # a pipe is not even opened: that would wait for a writer
             raise ValueError(f"{folder} is not a bundle: {name} is missing or no regular file.")
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise ValueError(
-                f"{path} has {size:,} bytes; the limit is {max_bytes:,}, which no export exceeds. "
-                "Get the bundle anew from where it was exported."
-            )
         with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > max_bytes:
+                raise ValueError(
+                    f"{path} has {size:,} bytes; the limit is {max_bytes:,}, which no export "
+                    "exceeds. Get the bundle anew from where it was exported."
+                )
+            file.seek(0)
             return file.read(max_bytes)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -86,7 +90,7 @@ def parse_json(content: bytes, what: object) -> dict[str, Any]:
     return value
 
 
-def parse_weights(content: bytes, path: Path) -> dict[str, np.ndarray]:
+def parse_weights(content: bytes, path: object) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file by name.
 
     Args:
@@ -113,13 +117,20 @@ def serialise(arrays: Mapping[str, np.ndarray]) -> bytes:
     return save(dict(arrays))
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(path: "Folder", files: Mapping[str, bytes]) -> None:
     """Write a folder under a temporary name and then rename it into place.
 
     Args:
-        path: an existing folder there is replaced.
+        path: an existing folder there is replaced. In a bucket, which cannot rename, config.json
+            goes first and comes last: it has the checksum of the weights, so that nobody takes a
+            part for the whole.
         files: content by name.
     """
+    if not isinstance(path, Path):
+        (path / CONFIG).unlink(missing_ok=True)
+        for name in sorted(files, key=lambda name: name == CONFIG):
+            (path / name).write_bytes(files[name])
+        return
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
@@ -145,7 +156,7 @@ def in_brief(text: object) -> str:
     return " ".join(str(text).split())[:300]
 
 
-def _stays(path: Path, folder: Path) -> bool:
+def _stays(path: Path, folder: "Folder") -> bool:
     """Whether a file lies in the folder, following links."""
     file, root = (Path(os.path.realpath(x)) for x in (path, folder))
     # The cache of huggingface_hub: snapshots/COMMIT is a folder of links to files in blobs.
@@ -185,7 +196,7 @@ def _too_deep(what: object) -> str:
     return f"{what} is damaged: it is nested more than {MAX_NESTING} levels deep."
 
 
-def _check_header(content: bytes, path: Path) -> None:
+def _check_header(content: bytes, path: object) -> None:
     size, limit = int.from_bytes(content[:8], "little"), min(MAX_HEADER_BYTES, len(content) - 8)
     if not 0 < size <= limit:
         raise ValueError(

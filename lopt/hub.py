@@ -105,13 +105,14 @@ def pull(address: str, out: str | os.PathLike[str]) -> None:
         ValueError: as ``fetch`` and ``lopt.load``, or ``out`` is something else.
         ModuleNotFoundError: huggingface_hub is not installed.
     """
-    from lopt import bundle  # which imports this module
+    from lopt import buckets, bundle  # bundle imports this module
 
-    bundle.check_target(Path(out))
+    target = buckets.place(out)
+    bundle.check_target(target)
     folder = fetch(address)
     bundle.read(folder)
     files = {name: bundle_files.read_file(folder, name, limit) for name, limit in _LIMITS.items()}
-    bundle_files.write_folder(Path(out), files)
+    bundle_files.write_folder(target, files)
 
 
 def _parse(address: str) -> tuple[str, str | None]:

@@ -8,7 +8,17 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = quick_to_compile()  # child processes inherit them
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(("lopt", "meta_train", "tasks"), "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def bucket():
+    """An address in a bucket of this session's own, and the folder where its objects are files."""
+    from tests import bucket_server
+
+    with bucket_server.serve() as files:
+        yield bucket_server.BUCKET, files

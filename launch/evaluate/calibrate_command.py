@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configs.base import RunConfig
 from launch import errors, options, overrides, signals, user_code, workdir
 from launch.options import flag
+
+if TYPE_CHECKING:
+    from etils import epath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
     return errors.DONE
 
 
-def _calibrate(config: RunConfig, asked: Arguments, command: str, folder: Path) -> None:
+def _calibrate(config: RunConfig, asked: Arguments, command: str, folder: "epath.Path") -> None:
     """Calibrate every baseline; those that are finished are in calibrated.json."""
     import jax
     import joblib

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
 import lopt
 from configs.base import RunConfig, TaskEntry
@@ -46,7 +46,7 @@ _SEED = 1_000_003
 """What is added to the seed of the run."""
 
 
-def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> None:
+def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: epath.Path) -> None:
     """Judge bundles and baselines as ``config`` says and write everything into ``folder``.
 
     An evaluation that was stopped goes on with what is not finished.
@@ -96,7 +96,7 @@ def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: Path) -> 
         print(f"done in {seconds:.0f} s: {folder}; a page of it: lopt report {folder}", flush=True)
 
 
-def _write_config(folder: Path, config: EvaluationConfig) -> None:
+def _write_config(folder: epath.Path, config: EvaluationConfig) -> None:
     """Write the resolved config; what an earlier evaluation left here is then out of date.
 
     Raises:

@@ -16,6 +16,7 @@ from launch import errors, options
 from launch.options import flag
 
 _SET_BY_LAUNCHER = ("coordinator_address", "num_processes", "process_id", "distributed")
+BUCKET = "gs://"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -77,21 +78,23 @@ def check_name(name: str) -> None:
 
 
 def shared_workdir(words: Sequence[str]) -> str:
-    """The work folder, which every host must reach under this very path.
+    """The work folder, which every host must reach under this very path or address.
 
     Raises:
-        UserError: it is a URL or relative.
+        UserError: it is relative, or an address of other storage than gs://.
     """
     folder = flag_of(words, "workdir") or ""
+    if folder.startswith(BUCKET):
+        return folder
     if "://" in folder:
         raise errors.UserError(
-            f"--workdir={folder} is no folder of a file system; mount the storage on every host and"
-            " give its absolute path"
+            f"--workdir={folder} is no folder: of storage in clouds only gs:// can be used, as "
+            "Orbax writes checkpoints to no other"
         )
     if not folder.startswith("/"):
         raise errors.UserError(
-            f"--workdir={folder} is relative; every host must reach the same folder: give an"
-            " absolute path on storage that all hosts share"
+            f"--workdir={folder} is relative; every host must reach the same folder: give"
+            " gs://BUCKET/FOLDER, or an absolute path on storage that all hosts share"
         )
     return folder
 

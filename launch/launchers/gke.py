@@ -67,18 +67,17 @@ class Hosts(common.Launch):
 
 
 HELP = f"""
-usage: lopt launch gke --image=IMAGE --hosts=N --volume_claim=NAME [FLAGS]
-         -- --config=CONFIG --workdir=/data/... [...]
+usage: lopt launch gke --image=IMAGE --hosts=N [FLAGS]
+         -- --config=CONFIG --workdir=gs://BUCKET/... [...]
 
 {options.help_of(Hosts)}
 
 The cluster needs JobSet (jobset.sigs.k8s.io), and Kueue for --queue. The Dockerfile of lopt's
 repository makes an image. TPU7x is reached through GKE alone: --accelerator=tpu7x.
 
---workdir lies on the volume, where renaming a folder must be atomic: a Cloud Storage FUSE claim
-will do if its bucket has a hierarchical namespace and the service account may write to it. A pod
-that is evicted or preempted has 2 minutes to save. A mistake of yours (status 2) fails the JobSet
-at once.
+--workdir is in a bucket that the --service_account may write to (the image needs lopt[gcs]), or on
+the volume of --volume_claim. A pod that is evicted or preempted has 2 minutes to save. A mistake of
+yours (status 2) fails the JobSet at once.
 
   kubectl get jobset NAME                                    how it stands
   kubectl logs -f -l jobset.sigs.k8s.io/jobset-name=NAME     what it says
@@ -92,13 +91,13 @@ Common failures
                                    all of them, the claim in the --namespace
   no pods at all                   Kueue has no room: `kubectl get workloads` says why
   pods stay in Init                the volume cannot be mounted: `kubectl describe pod` says why; is
-                                   the claim ReadWriteMany? For a bucket, the --service_account
-                                   needs the role Storage Object User
+                                   the claim ReadWriteMany?
+  cannot be reached, be locked     the --service_account needs the role Storage Object User
   `lopt`: executable not found     the image has no lopt on its PATH
 
 example: lopt launch gke --image=europe-docker.pkg.dev/me/lopt/lopt:1 --hosts=4
-           --volume_claim=runs --accelerator=tpu-v5-lite-podslice --topology=4x4
-           --chips_per_host=4 -- --config=mnist_mlp_pes --workdir=/data/mnist
+           --service_account=trainer --accelerator=tpu-v5-lite-podslice --topology=4x4
+           --chips_per_host=4 -- --config=mnist_mlp_pes --workdir=gs://me-runs/mnist
 """
 
 
@@ -121,10 +120,12 @@ def _check(hosts: Hosts) -> None:
     if hosts.slices > 1 and not hosts.topology:
         raise options.missing("topology", "4x4")
     folder = common.shared_workdir(hosts.words)
+    if folder.startswith(common.BUCKET):
+        return
     if not hosts.volume_claim:
         raise errors.UserError(
-            f"--workdir={folder} is inside the pods and lost with them: give --volume_claim=NAME"
-            f" and --workdir={MOUNT}/..."
+            f"--workdir={folder} is inside the pods and lost with them: give gs://BUCKET/FOLDER, or"
+            f" --volume_claim=NAME and --workdir={MOUNT}/..."
         )
     if not folder.startswith(f"{MOUNT}/"):
         raise errors.UserError(
@@ -173,7 +174,7 @@ def _pod(hosts: Hosts) -> Manifest:
         command=["lopt", "meta-train", *common.double_dollars(hosts.words), *_cluster(hosts)],
         env=[_from_annotation("PROCESS_ID", "batch.kubernetes.io/job-completion-index")],
         resources=_resources(hosts),
-        volumeMounts=[{"name": "data", "mountPath": MOUNT}],
+        volumeMounts=[{"name": "data", "mountPath": MOUNT}] if hosts.volume_claim else None,
     )
     # JobSet restarts at once; the wait is ours.
     backoff = {
@@ -193,7 +194,7 @@ def _pod(hosts: Hosts) -> Manifest:
         tolerations=[spot] if hosts.spot else None,
         initContainers=[backoff],
         containers=[worker],
-        volumes=[claim],
+        volumes=[claim] if hosts.volume_claim else None,
     )
 
 

@@ -47,7 +47,9 @@ class Pod(common.Launch):
         "VERSION", "v2-alpha-tpuv5-lite, tpu-ubuntu2204-base, ...", example="v2-alpha-tpuv5-lite"
     )
     package: str = flag(
-        "PACKAGE", "what pip installs on every host", example="'lopt[train,tpu] @ git+https://...'"
+        "PACKAGE",
+        "what pip installs on every host",
+        example="'lopt[train,tpu,gcs] @ git+https://...'",
     )
     spot: bool = flag("", "take Spot capacity; a TPU that is preempted is requested anew")
     startup_script: str | None = flag(
@@ -111,14 +113,13 @@ class Pod(common.Launch):
 
 HELP = f"""
 usage: lopt launch tpu --name=NAME --zone=ZONE --accelerator_type=TYPE --runtime_version=VERSION
-         --package=PACKAGE [FLAGS] -- --config=CONFIG --workdir=/mnt/... [...]
+         --package=PACKAGE [FLAGS] -- --config=CONFIG --workdir=gs://BUCKET/... [...]
 
 {options.help_of(Pod)}
 
 This command waits until the TPU is there, installs, runs `lopt meta-train` on all hosts and stays
-with it. --workdir is on a file system that the startup script mounts on every host and lets you
-write to: Filestore, NFS, Lustre. Renaming a folder must be atomic there, which it is not on a
-mounted bucket without a hierarchical namespace.
+with it. --workdir is in a bucket that the TPU's service account may write to, or on a file system
+that the startup script mounts on every host and lets you write to: Filestore, NFS, Lustre.
 
 Ctrl-C or SIGTERM: the hosts save and stop, status 75; the same command goes on. A second one leaves
 the hosts to themselves.
@@ -132,14 +133,15 @@ Common failures
                               an accelerator type that the zone has not, a wrong runtime version
   ssh: permission denied      your account needs the roles TPU Admin and Service Account User
   status 255                  the connection was lost; the hosts are stopped and started again
+  cannot be reached, locked   the service account needs the role Storage Object User
   cannot be written           the startup script has not mounted the storage, or not for you:
                               `sudo journalctl -u google-startup-scripts` on a host says why
   "already in use"            another program holds the TPU: end it, or delete the TPU
 
 example: lopt launch tpu --name=mnist --zone=us-west4-a --accelerator_type=v5litepod-16
-           --runtime_version=v2-alpha-tpuv5-lite --spot --delete --startup_script=mount.sh
-           --package='lopt[train,tpu] @ git+https://github.com/me/lopt'
-           -- --config=mnist_mlp_pes --workdir=/mnt/runs/mnist
+           --runtime_version=v2-alpha-tpuv5-lite --spot --delete
+           --package='lopt[train,tpu,gcs] @ git+https://github.com/me/lopt'
+           -- --config=mnist_mlp_pes --workdir=gs://me-runs/mnist
 """
 
 

@@ -5,11 +5,11 @@ import dataclasses
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -95,7 +95,7 @@ class Diagnosis:
         )
         return "\n".join([setting, *(f"- {reason}" for reason in found.reasons)])
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: epath.PathLike) -> None:
         """Write table.csv, summary.json and the figures, variance and landscape, as PNG and PDF.
 
         Raises:
@@ -103,6 +103,7 @@ class Diagnosis:
         """
         from meta_train.diagnosis import figures  # Matplotlib takes a second to import
 
+        folder = epath.Path(folder)
         text, plain = io.StringIO(), [row.plain() for row in self.rows]
         writer = csv.DictWriter(text, list(plain[0]), lineterminator="\n")
         writer.writeheader()

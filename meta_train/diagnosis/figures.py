@@ -1,10 +1,10 @@
 """The figures of a diagnosis: variances, and the meta-loss around theta."""
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -28,7 +28,7 @@ _WIDTH, _HEIGHT = 7.2, 3.1
 """Inches, of two panels side by side."""
 
 
-def save(diagnosis: "Diagnosis", folder: Path) -> None:
+def save(diagnosis: "Diagnosis", folder: epath.Path) -> None:
     """Write every figure as PNG and PDF."""
     with styles.drawing():
         variances(diagnosis).save(folder)

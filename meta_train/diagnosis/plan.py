@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+from etils import epath
 from jaxtyping import Array, Float, Int
 
 from meta_train.estimators.es import ES
@@ -73,7 +73,7 @@ class Plan:
     seed: int = 0
     devices: Devices = ONE_DEVICE
     execution: Execution = dataclasses.field(default_factory=Execution)
-    folder: Path | None = None
+    folder: epath.PathLike | None = None
 
     def __post_init__(self) -> None:
         if self.runs_at_once < 3 or self.most_runs < 2 * self.runs_at_once:

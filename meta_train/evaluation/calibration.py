@@ -9,12 +9,12 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from etils import epath
 from jaxtyping import Float
 
 from meta_train.evaluation import identity
@@ -192,14 +192,14 @@ class Calibration:
         return measure
 
 
-def read_settings(path: Path) -> dict[str, dict[str, float]]:
+def read_settings(path: epath.PathLike) -> dict[str, dict[str, float]]:
     """The setting of each baseline in a file of records by name, as `lopt calibrate` writes it.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        entries = json.loads(path.read_bytes())
+        entries = json.loads(epath.Path(path).read_bytes())
         return {name: dict(entry["hyperparameters"]) for name, entry in entries.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -8,10 +8,10 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 from jaxtyping import Float
 
 from meta_train.evaluation import verdict
@@ -155,9 +155,9 @@ class Evaluation:
         writer.writerow(COLUMNS)
         for key in self.curves["train_loss"]:
             writer.writerows(self._table(key))
-        write_atomically(Path(folder) / RESULTS, text.getvalue().encode())
+        write_atomically(epath.Path(folder) / RESULTS, text.getvalue().encode())
         content = json.dumps(self.summary, indent=2, allow_nan=False) + "\n"
-        write_atomically(Path(folder) / SUMMARY, content.encode())
+        write_atomically(epath.Path(folder) / SUMMARY, content.encode())
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Evaluation":
@@ -167,8 +167,8 @@ class Evaluation:
             ValueError: summary.json is missing, damaged or of another format.
         """
         remarks: list[str] = []
-        summary = _read_summary(Path(folder) / SUMMARY)
-        curves = _read_curves(Path(folder) / RESULTS, remarks)
+        summary = _read_summary(epath.Path(folder) / SUMMARY)
+        curves = _read_curves(epath.Path(folder) / RESULTS, remarks)
         return cls(summary, curves, tuple(remarks))
 
     def _of_kind(self, kind: str) -> list[str]:
@@ -191,7 +191,7 @@ def _key(row: Mapping[str, Any]) -> Key:
     return str(row.get("task")), str(row.get("axis") or ""), str(row.get("optimizer"))
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def _read_summary(path: epath.Path) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -208,20 +208,19 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _read_curves(path: Path, remarks: list[str]) -> dict[str, dict[Key, Curve]]:
+def _read_curves(path: epath.Path, remarks: list[str]) -> dict[str, dict[Key, Curve]]:
     points: dict[str, dict[Key, dict[tuple[str, int], float]]] = {name: {} for name in CURVES}
     bad = 0
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                try:
-                    place = (row["seed"], int(row["step"]))
-                    numbers = {name: float(row[name]) for name in CURVES if row[name]}
-                except (KeyError, TypeError, ValueError):
-                    bad += 1
-                    continue
-                for name, value in numbers.items():
-                    points[name].setdefault(_key(row), {})[place] = value
+        for row in csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")):
+            try:
+                place = (row["seed"], int(row["step"]))
+                numbers = {name: float(row[name]) for name in CURVES if row[name]}
+            except (KeyError, TypeError, ValueError):
+                bad += 1
+                continue
+            for name, value in numbers.items():
+                points[name].setdefault(_key(row), {})[place] = value
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         remarks.append(f"{path.name} cannot be read, so there are no curves: {error}")
     if bad:

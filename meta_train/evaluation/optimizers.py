@@ -3,13 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 import lopt
 from lopt import bundle_config
@@ -45,7 +45,7 @@ class Optimizer:
     theta: Any = ()
     horizon: int | None = None
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    folder: Path | None = None
+    folder: epath.PathLike | None = None
 
     def check(self) -> None:
         """Trace one update of two small parameters.
@@ -65,7 +65,7 @@ class Optimizer:
 def learned(
     bundle: lopt.Bundle | str | os.PathLike[str],
     name: str | None = None,
-    folder: Path | None = None,
+    folder: epath.PathLike | None = None,
 ) -> Optimizer:
     """A learned optimizer, which has nothing to tune.
 
@@ -78,7 +78,7 @@ def learned(
         ValueError: there is no such bundle, or it is damaged.
     """
     if not isinstance(bundle, lopt.Bundle):
-        folder = Path(bundle)
+        folder = epath.Path(bundle)
         name, bundle = name or folder.name, lopt.load_bundle(bundle)
     rule, theta = bundle.optimizer, bundle.theta
     title = str(bundle.card.get("title") or repr(rule))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from meta_train.evaluation.identity import canonical, digest
 
@@ -37,10 +38,13 @@ class Store:
     """
 
     def __init__(
-        self, folders: Sequence[Path], shared: Sequence[Path] = (), shipped: Path | None = None
+        self,
+        folders: Sequence[epath.PathLike],
+        shared: Sequence[epath.PathLike] = (),
+        shipped: Path | None = None,
     ) -> None:
-        self._folders = list(folders)
-        self._shared = list(shared)
+        self._folders = [epath.Path(folder) for folder in folders]
+        self._shared = [epath.Path(folder) for folder in shared]
         self._shipped = shipped
 
     def of(self, kind: str) -> "Store":
@@ -89,7 +93,7 @@ class Store:
             np.savez_compressed(buffer, allow_pickle=False, **arrays, **{_KEY: text})
             write_atomically(path, buffer.getvalue())
 
-    def _paths(self, key: Mapping[str, Any], suffix: str) -> list[Path]:
+    def _paths(self, key: Mapping[str, Any], suffix: str) -> list[epath.Path]:
         return [folder / f"{digest(key)[:40]}.{suffix}" for folder in self._folders]
 
 
@@ -102,24 +106,40 @@ def read_shipped(folder: Path) -> dict[str, Any]:
     return {canonical(entry[_KEY]): entry["value"] for entries in files for entry in entries}
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: epath.PathLike, content: bytes) -> None:
     """Write a file under a temporary name, then rename it: a reader sees all of it or nothing.
+
+    A bucket, whose addresses begin with gs://, does so by itself.
 
     Raises:
         NotWritten: it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile's: the permissions are to be those of any file of the user's.
-        unfinished = path.with_name(f".{uuid.uuid4().hex}")
-        with unfinished.open("xb") as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                unfinished.rename(path)
-            except BaseException:
-                unfinished.unlink()
-                raise
+        if "://" in os.fspath(path):
+            _upload(epath.Path(path), content)
+        else:
+            _write_and_rename(Path(path), content)
     except OSError as error:
         raise NotWritten(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def _upload(path: epath.Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except Exception as error:  # of the transport, which has no base in common with the others
+        raise OSError(str(error)) from error
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile's: the permissions are to be those of any file of the user's.
+    unfinished = path.with_name(f".{uuid.uuid4().hex}")
+    with unfinished.open("xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            unfinished.rename(path)
+        except BaseException:
+            unfinished.unlink()
+            raise

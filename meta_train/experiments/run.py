@@ -5,8 +5,9 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from etils import epath
 
 from meta_train.evaluation import Store, identity
 from meta_train.evaluation.result_store import write_atomically
@@ -28,7 +29,7 @@ class _Computed(NamedTuple):
 
 
 def reproduce(
-    name: str, plan: Plan, folder: Path, show: Callable[[str], None]
+    name: str, plan: Plan, folder: epath.PathLike, show: Callable[[str], None]
 ) -> Sequence[Finding]:
     """Compute what is missing in ``folder`` and write everything there.
 
@@ -42,6 +43,7 @@ def reproduce(
     Raises:
         OSError: something cannot be written.
     """
+    folder = epath.Path(folder)
     store = Store([folder / "parts"])
     computed = [_computed(part, store, show) for part in plan.parts()]
     with styles.drawing():

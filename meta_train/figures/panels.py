@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,13 +50,14 @@ class Panel(NamedTuple):
         """The figure for an HTML page; see ``svg.inline``."""
         return svg.inline(self.figure, self.name, self.label)
 
-    def save(self, folder: Path, kinds: Sequence[str] = ("png", "pdf")) -> None:
+    def save(self, folder: epath.PathLike, kinds: Sequence[str] = ("png", "pdf")) -> None:
         """Write NAME.png and NAME.pdf, with a legend also where a page has it beside the figure."""
         for axes in self.figure.axes:
             if axes.get_legend() is None and axes.get_legend_handles_labels()[0]:
                 axes.legend()
         for kind in kinds:
-            self.figure.savefig(folder / f"{self.name}.{kind}", dpi=_DPI)
+            with (epath.Path(folder) / f"{self.name}.{kind}").open("wb") as file:
+                self.figure.savefig(file, format=kind, dpi=_DPI)
 
 
 class Blocks(NamedTuple):

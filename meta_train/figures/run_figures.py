@@ -1,8 +1,7 @@
 """Figures of a meta-training run, for its page and as the pictures that it leaves in its folder."""
 
-from pathlib import Path
-
 import numpy as np
+from etils import epath
 from matplotlib.axes import Axes
 
 from meta_train.figures import evaluation_figures, panels, styles
@@ -16,8 +15,9 @@ _META_LOSSES = 40
 """Most points of the meta-loss; each averages over many of its particles' clocks."""
 
 
-def write(folder: Path) -> None:
+def write(folder: epath.PathLike) -> None:
     """Write meta_loss and, where the run has ended with one, comparison, as PNG."""
+    folder = epath.Path(folder)
     run = run_folder.read(folder)
     with styles.drawing():
         made = [meta_loss(run)]

@@ -1,8 +1,9 @@
 """The page about an evaluation: what stands in it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import CURVES
@@ -18,7 +19,7 @@ _PLACES = ("data_dir", "cache_dir", "workers")
 """Fields of the config that say nothing outside the machine."""
 
 
-def content(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
+def content(evaluation: Evaluation, folder: epath.Path) -> dict[str, Any]:
     """What the template shows; to be called within ``styles.drawing()``.
 
     Args:
@@ -109,7 +110,7 @@ def _bundles(evaluation: Evaluation, remarks: list[str]) -> dict[str, Any]:
     found = {}
     for entry in evaluation.rows("optimizers"):
         if isinstance(path := entry.get("bundle"), str):
-            bundle = update_rules.load(Path(path), remarks)
+            bundle = update_rules.load(epath.Path(path), remarks)
             found |= {str(entry.get("name")): bundle} if bundle else {}
     return found
 

@@ -1,10 +1,10 @@
 """The page about an experiment: what stands in it."""
 
 import csv
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from etils import epath
 
 from meta_train.evaluation.sentences import form
 from meta_train.experiments import EXPERIMENTS
@@ -20,19 +20,20 @@ _LONGEST = 60
 class Figure(NamedTuple):
     """A figure of the folder's, which stands in a page as a ``Panel`` does."""
 
-    folder: Path
+    folder: epath.Path
     name: str
     label: str
     svg: str
     caption: str = ""
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: epath.Path) -> None:
         """Copy its PNG and PDF."""
         for kind in ("png", "pdf"):
-            shutil.copy(self.folder / f"{self.name}.{kind}", folder)
+            name = f"{self.name}.{kind}"
+            (self.folder / name).copy(folder / name, overwrite=True)
 
 
-def content(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def content(summary: Mapping[str, Any], folder: epath.Path) -> dict[str, Any]:
     """What the template shows.
 
     Args:
@@ -62,7 +63,7 @@ def _rows(summary: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
     return [x for x in found if isinstance(x, dict)] if isinstance(found, list) else []
 
 
-def _figures(summary: Mapping[str, Any], folder: Path, remarks: list[str]) -> list[Figure]:
+def _figures(summary: Mapping[str, Any], folder: epath.Path, remarks: list[str]) -> list[Figure]:
     made = []
     for entry in _rows(summary, "figures"):
         name, label = str(entry.get("name")), str(entry.get("label"))
@@ -75,7 +76,7 @@ def _figures(summary: Mapping[str, Any], folder: Path, remarks: list[str]) -> li
     return made
 
 
-def _results(path: Path, remarks: list[str]) -> Table | None:
+def _results(path: epath.Path, remarks: list[str]) -> Table | None:
     """The rows of the tidy table; of a long one the last of each method and seed."""
     try:
         head, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import jinja2
+from etils import epath
 
 from meta_train.evaluation import Evaluation
 from meta_train.evaluation.evaluation import SUMMARY
@@ -21,7 +21,7 @@ class NoPage(ValueError):
     """A folder that no page can be made of; the message says why."""
 
 
-def make(folder: Path, figures: Path | None = None) -> str:
+def make(folder: epath.PathLike, figures: epath.PathLike | None = None) -> str:
     """The page about what a folder holds; a whole HTML page that refers to nothing outside.
 
     Args:
@@ -33,16 +33,17 @@ def make(folder: Path, figures: Path | None = None) -> str:
         OSError: the figures cannot be written.
     """
     with styles.drawing():
-        template, content = _content(folder)
+        template, content = _content(epath.Path(folder))
         text = _fill(template, content)
         if figures is not None:
+            figures = epath.Path(figures)
             figures.mkdir(parents=True, exist_ok=True)
             for panel in _panels(content):
                 panel.save(figures)
     return text
 
 
-def _content(folder: Path) -> tuple[str, dict[str, Any]]:
+def _content(folder: epath.Path) -> tuple[str, dict[str, Any]]:
     """Template and content of the page."""
     summary = run_folder.read_json(folder / SUMMARY, dict, [])
     if summary and "experiment" in summary:

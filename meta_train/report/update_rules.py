@@ -1,11 +1,11 @@
 """Learned optimizers from their bundles, and their rules drawn."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import optax
+from etils import epath
 
 import lopt
 from meta_train.figures import update_rule
@@ -26,13 +26,13 @@ class Rule(NamedTuple):
     panels: list[Panel]
 
 
-def load(path: Path, remarks: list[str]) -> lopt.Bundle | None:
+def load(path: epath.Path, remarks: list[str]) -> lopt.Bundle | None:
     """Load a bundle; None, with a remark, where there is one that cannot be used."""
-    if not path.is_dir() or (path / _NOT_A_RULE).exists():
-        return None
     try:
+        if not path.is_dir() or (path / _NOT_A_RULE).exists():
+            return None
         return lopt.load_bundle(path)
-    except ValueError as error:
+    except (ValueError, OSError, ImportError) as error:  # it may be in a bucket
         remarks.append(f"the update rule is not drawn: {error}")
         return None
 

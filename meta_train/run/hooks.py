@@ -1,11 +1,12 @@
 """What happens between meta-steps: validation, checkpoints, profiles, and an end of bad runs."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
+from etils import epath
 
 from meta_train.run.run import Hook, Run
+from meta_train.run.staging import Staging
 from meta_train.run.start import RunFailed
 from meta_train.types import Theta
 
@@ -106,29 +107,31 @@ class Profile(Hook):
         last: meta-step with which it ends.
     """
 
-    def __init__(self, folder: Path, first: int, last: int) -> None:
+    def __init__(self, folder: epath.PathLike, first: int, last: int) -> None:
         self._folder = folder
         self._first, self._last = first, last
-        self._tracing = False
+        self._tracing: Staging | None = None
 
     def between(self, run: Run) -> None:
         """Start or stop the trace if that is due."""
         dispatched = run.meta_step + run.trainer.steps_per_dispatch
         within = dispatched >= self._first and run.meta_step < self._last
-        if within == self._tracing:
+        if within == (self._tracing is not None):
             return
         jax.block_until_ready(run.state.meta_state)  # a dispatch is either traced whole or not
         if within:
-            jax.profiler.start_trace(self._folder)
-            self._tracing = True
+            self._tracing = Staging(self._folder)
+            jax.profiler.start_trace(self._tracing.folder)
         else:
             self.close()
 
     def close(self) -> None:
         """Stop the trace, if one was begun."""
-        if self._tracing:
+        if self._tracing is not None:
             jax.profiler.stop_trace()
-            self._tracing = False
+            self._tracing.persist()
+            self._tracing.close()
+            self._tracing = None
             print(
                 f"profile: `pip install xprof`, then `xprof --logdir={self._folder}`; or open the "
                 f".trace.json.gz below {self._folder} at https://ui.perfetto.dev",

@@ -11,10 +11,12 @@ from typing import Any
 from meta_train.run.appending import AppendedFile
 from meta_train.run.events import EVENTS, EventWriter
 from meta_train.run.run import Hook, Run
+from meta_train.run.staging import Staging
 from meta_train.run.tally import Record
 from meta_train.run.writer import Tracker
 
 METRICS = "metrics.jsonl"
+_GROWING = (METRICS, EVENTS, "wandb", "mlflow")
 
 
 class Records(Hook):
@@ -39,7 +41,7 @@ class Records(Hook):
         every_steps: int = 1,
         hparams: Mapping[str, Any] | None = None,
     ) -> None:
-        self._folder = Path(folder)
+        self._target = folder
         self._makers = writers
         self._every_steps = every_steps
         self._hparams = hparams
@@ -73,6 +75,10 @@ class Records(Hook):
         """Keep what was written before the checkpoint."""
         self._known = snapshot.get("files", {})
 
+    def persist(self) -> None:
+        """Let the files last, with all that they hold."""
+        self._staging.persist()
+
     def close(self) -> None:
         """Close all files, if there are any."""
         if "_file" in vars(self):
@@ -80,13 +86,27 @@ class Records(Hook):
             self._file.close()
         for writer in vars(self).get("_writers", ()):
             self._try(writer.close)
+        if "_file" in vars(self):
+            self._try(self._staging.persist)
+            self._staging.close()
+
+    @functools.cached_property
+    def _staging(self) -> Staging:
+        return Staging(self._target, _GROWING)
+
+    @property
+    def _folder(self) -> Path:
+        return self._staging.folder
 
     @functools.cached_property
     def _file(self) -> AppendedFile:
         self._folder.mkdir(parents=True, exist_ok=True)
         if lost := cut(self._folder, self._known):
-            print(f"{self._folder / METRICS} is damaged: {lost} bytes of records are lost")
-        return AppendedFile(self._folder / METRICS)
+            name = os.path.join(self._target, METRICS)
+            print(f"{name} is damaged: {lost} bytes of records are lost")
+        file = AppendedFile(self._folder / METRICS)
+        self._staging.persist()
+        return file
 
     @functools.cached_property
     def _writers(self) -> list[Any]:

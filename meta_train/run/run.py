@@ -10,10 +10,10 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
 from checkpoints import Saver, Store
 from meta_train.groups import averaged
@@ -43,6 +43,13 @@ class Hook:
         """What a checkpoint is to keep of the hook beside ``Run.tally``, as JSON."""
         return {}
 
+    def persist(self) -> None:
+        """Let what ``snapshot`` told of outlast the process and the machine.
+
+        Called before the checkpoint counts that holds the snapshot, in another thread than all
+        else, while the run goes on. Where it raises ``OSError`` the checkpoint is not written.
+        """
+
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go on from what ``snapshot`` gave to the checkpoint that the run goes on from."""
 
@@ -65,7 +72,7 @@ class Run:
     Args:
         trainer: takes the meta-steps.
         key: typed PRNG key of the whole run.
-        folder: its checkpoints go into ``folder``/checkpoints.
+        folder: its checkpoints go into ``folder``/checkpoints; may be in a bucket, gs://...
         meta_steps: length of the run.
         theta: initial meta-parameters; None asks the first system for them.
         hooks: are told of everything, in this order.
@@ -110,7 +117,7 @@ class Run:
         self._about = dict(about or {})
         self._meta_state: MetaState | None = None
         self._loss = math.inf  # of the newest validation
-        self._store = Store(Path(folder) / CHECKPOINTS, keep_latest)
+        self._store = Store(epath.Path(folder) / CHECKPOINTS, keep_latest)
         self._saver = Saver(self._store, _tell_failure)
         self._began_at = 0
 
@@ -228,7 +235,7 @@ class Run:
         content = self.metadata()
         measured = self.validations.last_meta_step == self.meta_step and math.isfinite(self._loss)
         score = self._loss if measured else None
-        self._saver.save(self.meta_step, self.state, content, score)
+        self._saver.save(self.meta_step, self.state, content, score, self._persist)
         self.last_save = self.meta_step
 
     def save(self) -> None:
@@ -272,6 +279,10 @@ class Run:
         self._saver.close()
         for hook in self._hooks:
             hook.close()
+
+    def _persist(self) -> None:
+        for hook in self._hooks:
+            hook.persist()
 
     def _next_trainer(self) -> MetaTrainer:
         left = self.meta_steps - self.meta_step

@@ -2,10 +2,10 @@
 
 import json
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 
 from checkpoints import DamagedError, Store
 from meta_train.evaluation import Evaluation
@@ -34,7 +34,7 @@ class Series(NamedTuple):
 class RunFolder(NamedTuple):
     """What a work folder holds."""
 
-    folder: Path
+    folder: epath.Path
     config: dict[str, Any]
     records: list[dict[str, Any]]
     """The records of metrics.jsonl that can be read, in the order of meta-steps."""
@@ -62,22 +62,23 @@ class RunFolder(NamedTuple):
         return Series(np.asarray(steps, np.int64), np.asarray(values, np.float64))
 
 
-def is_run(folder: Path) -> bool:
+def is_run(folder: epath.PathLike) -> bool:
     """Whether a meta-training run has been started in a folder."""
+    folder = epath.Path(folder)
     return (folder / METRICS).exists() or (folder / CHECKPOINTS).is_dir()
 
 
-def finished_steps(folder: Path) -> int | None:
+def finished_steps(folder: epath.PathLike) -> int | None:
     """Meta-steps after which the run in ``folder`` was finished; None where it was not."""
     try:
-        return int(json.loads((folder / FINISHED).read_text(encoding="utf-8"))["meta_steps"])
+        return int(json.loads((epath.Path(folder) / FINISHED).read_bytes())["meta_steps"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def read(folder: Path) -> RunFolder:
+def read(folder: epath.PathLike) -> RunFolder:
     """Read everything but the bundle; what is damaged is left out and remarked upon."""
-    remarks: list[str] = []
+    folder, remarks = epath.Path(folder), list[str]()
     config = read_json(folder / CONFIG, dict, remarks) or {}
     comparison = _read_comparison(folder / COMPARISON, remarks)
     records = _read_records(folder / METRICS, remarks)
@@ -90,10 +91,10 @@ def number(value: Any) -> float:
     return float(value) if is_number else math.nan
 
 
-def read_json(path: Path, kind: type, remarks: list[str]) -> Any:
+def read_json(path: epath.Path, kind: type, remarks: list[str]) -> Any:
     """The value in a file; None where it is missing, or, with a remark, where it is another one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -105,7 +106,7 @@ def read_json(path: Path, kind: type, remarks: list[str]) -> Any:
     return value
 
 
-def _read_comparison(folder: Path, remarks: list[str]) -> Evaluation | None:
+def _read_comparison(folder: epath.Path, remarks: list[str]) -> Evaluation | None:
     if not (folder / SUMMARY).exists():
         return None
     try:
@@ -117,8 +118,9 @@ def _read_comparison(folder: Path, remarks: list[str]) -> Evaluation | None:
     return found
 
 
-def _read_records(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+def _read_records(path: epath.Path, remarks: list[str]) -> list[dict[str, Any]]:
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+    lines = text.splitlines()
     read = [_record(line) for line in lines]
     records = [x for x in read if x is not None]
     if len(records) < len(lines):

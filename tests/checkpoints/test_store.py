@@ -113,14 +113,15 @@ def test_a_damaged_step_is_not_counted_among_the_newest(store):
 
 def test_what_a_killed_process_left_is_no_step(store):
     store.write(1, {"x": jnp.ones(3)}, {})
-    shutil.copytree(store.folder / "1", store.folder / ".unfinished-2")
+    shutil.copytree(store.folder / "1", store.folder / "2")
+    (store.folder / "2" / "manifest.json").unlink()
     assert store.numbers() == [1]
     store.write(3, {"x": jnp.ones(3)}, {})
     assert sorted(path.name for path in store.folder.iterdir()) == ["1", "3"]
 
 
-def files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def files_of(folder) -> list[Path]:
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file())
 
 
 def flip(path: Path) -> None:
@@ -137,13 +138,13 @@ def test_every_damage_to_every_file_is_detected(written, tmp_path):
     names = [path.relative_to(written.folder) for path in files_of(written.folder / "2")]
     assert len(names) >= 8
     for name in names:
-        for damage in (flip, truncate, Path.unlink):
-            empty = not (written.folder / name).stat().st_size
+        for damage in (flip, truncate, os.unlink):
+            empty = not os.path.getsize(written.folder / name)
             if empty and damage is truncate:
                 continue  # nothing can be cut from an empty file
             copy = Store(tmp_path / "copy")
             shutil.copytree(written.folder, copy.folder)
-            damage(copy.folder / name)
+            damage(Path(copy.folder / name))
             with pytest.raises(DamagedError) as caught:
                 copy.restore(2, shapes_of(make_tree()))
             assert name.name in str(caught.value)

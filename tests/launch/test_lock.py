@@ -11,6 +11,7 @@ import pytest
 
 from checkpoints import Store
 from launch import cli, errors, workdir
+from meta_train.run import folder_lock
 from tests.launch.evaluate.conftest import SMALL
 from tests.launch.test_resume import TINY, environment, records, start, wait_for
 
@@ -72,7 +73,7 @@ def test_the_lock_ends_with_a_process_that_is_killed(tmp_path):
 def test_evaluations_lock_their_folder_too(tmp_path, user_error):
     with workdir.lock(tmp_path):
         assert "is in use" in user_error("evaluate", *SMALL, f"--workdir={tmp_path}")
-    assert [path.name for path in tmp_path.iterdir()] == [workdir.LOCK]
+    assert [path.name for path in tmp_path.iterdir()] == [folder_lock.NAME]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
@@ -87,7 +88,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys, numb
 
 
 def test_a_lock_that_cannot_be_opened(tmp_path):
-    (tmp_path / workdir.LOCK).mkdir()
-    expected = rf"cannot be locked \(Is a directory: .*{workdir.LOCK}\); choose another folder"
+    (tmp_path / folder_lock.NAME).mkdir()
+    expected = rf"cannot be locked \(Is a directory: .*{folder_lock.NAME}\); choose another folder"
     with pytest.raises(errors.UserError, match=expected), workdir.lock(tmp_path):
         pass

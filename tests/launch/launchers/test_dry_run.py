@@ -73,9 +73,21 @@ CASES = {
         "--queue=research",
         *RUN,
     ),
+    "gke_bucket.txt": (
+        "gke",
+        *GKE[:2],
+        "--accelerator=tpu-v5-lite-podslice",
+        "--topology=4x4",
+        "--chips_per_host=4",
+        "--service_account=trainer",
+        "--",
+        "--config=mnist_mlp_pes",
+        "--workdir=gs://runs/mnist",
+    ),
     "gke_hostile.txt": ("gke", *GKE, *HOSTILE),
     "tpu.txt": ("tpu", *TPU, *RUN),
     "tpu_spot.txt": ("tpu", *TPU, "--project=me", "--spot", "--delete", *RUN),
+    "tpu_bucket.txt": ("tpu", *TPU, "--", "--config=mnist_mlp_pes", "--workdir=gs://runs/mnist"),
     "tpu_hostile.txt": ("tpu", *TPU[:4], "--package=./a b'; $(x)", "--project=p q;\n", *HOSTILE),
 }
 
