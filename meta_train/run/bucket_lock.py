@@ -32,8 +32,8 @@ _POLL_SECONDS = 1.0
 def hold(folder: epath.Path, lost: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a folder.
 
-    A lock that a dead process has left is taken over: at once if it ran on this machine, else when
-    it has not changed for ``STALE_SECONDS``.
+    A lock that a dead process has left is taken over: at once if it ran on this machine, which
+    knows, else when it has not changed for ``STALE_SECONDS``.
 
     Args:
         folder: in a bucket.
@@ -87,6 +87,7 @@ class _Lock:
             "id": uuid.uuid4().hex,
             "host": socket.gethostname(),
             "process": str(os.getpid()),
+            "started": _started(os.getpid()) or "",
             "machine": _machine(),
         }
         self._generation = 0
@@ -95,8 +96,12 @@ class _Lock:
     def take(self) -> None:
         """Write it, when it is free or stale."""
         holder, self._generation = self._read()
-        if self._generation and not _has_ended(holder):
-            self._wait(holder)
+        if self._generation:
+            runs = _runs(holder)
+            if runs:
+                raise Held(_words(holder))
+            if runs is None:
+                self._wait(holder)
         self.write()
 
     def write(self) -> None:
@@ -154,11 +159,17 @@ def _machine() -> str:
         return ""
 
 
-def _has_ended(holder: dict[str, str]) -> bool:
-    """Whether it is known that the process of a lock has ended."""
+def _runs(holder: dict[str, str]) -> bool | None:
+    """Whether the process of a lock still runs; None where that is not known here."""
     here = _machine()
-    return bool(here) and holder.get("machine") == here and not _runs(holder.get("process", ""))
+    if not here or holder.get("machine") != here:
+        return None
+    return holder.get("started") == _started(holder.get("process", ""))
 
 
-def _runs(process: str) -> bool:
-    return os.path.exists(f"/proc/{process}")
+def _started(process: str | int) -> str | None:
+    """When a process of this machine began, as numbers are given again; None where it is none."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None

@@ -123,17 +123,20 @@ def test_a_second_run_is_refused_and_a_lost_lock_ends_the_first(remote, user_err
         first.kill()
 
 
-def test_a_lock_that_is_renewed_is_held_and_a_stale_one_taken_over(remote, soon_stale, capfd):
+def test_a_lock_that_is_renewed_is_held_and_a_stale_one_taken_over(
+    remote, soon_stale, capfd, monkeypatch
+):
     folder, lost = workdir.place(remote[0]), threading.Event()
-    with (
-        workdir.lock(folder),
-        pytest.raises(errors.UserError, match=r"is in use: .* \(process"),
-        workdir.lock(folder),
-    ):
+    held = pytest.raises(errors.UserError, match=r"is in use: .* \(process")
+    with workdir.lock(folder), held, workdir.lock(folder):
         pass
+    assert "waiting" not in capfd.readouterr().err
     assert not (remote[1] / ".lock").exists()
+    monkeypatch.setattr(bucket_lock, "_machine", lambda: "")  # as where nothing is known of it
+    with workdir.lock(folder), held, workdir.lock(folder):
+        pass
+    assert "waiting up to" in capfd.readouterr().err
     elsewhere = bucket_lock._Lock(folder)
-    elsewhere._mine["machine"] = "another"
     elsewhere.take()
     with bucket_lock.hold(folder, lost.set):
         assert "waiting up to" in capfd.readouterr().err
