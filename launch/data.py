@@ -12,7 +12,7 @@ from launch.options import flag, help_of, read
 class Arguments:
     """The command's flags."""
 
-    data_dir: str | None = flag("DIR", "where prepared data sets lie")
+    data_dir: str | None = flag("DIR", "where prepared data sets lie; may be gs://BUCKET/FOLDER")
     from_dir: str | None = flag(
         "RAW",
         "build the data set from raw files in this folder (idx files, CIFAR-10 binary batches), "
@@ -52,7 +52,8 @@ def _list(data_dir: str | None) -> int:
     import tasks
 
     table = [("name", "state", "examples", "shape", "size", "where")]
-    table += [_cells(row) for row in tasks.list_datasets(data_dir)]
+    with errors.mistakes():
+        table += [_cells(row) for row in tasks.list_datasets(data_dir)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:
         print("  ".join(map(str.ljust, cells, widths)).rstrip())
@@ -69,9 +70,8 @@ def _cells(row: Any) -> tuple[str, ...]:
 def _prepare(name: str, asked: Arguments) -> int:
     import tasks
 
-    known = [dataset.name for dataset in tasks.list_datasets(asked.data_dir)]
-    if name not in known:
-        raise errors.unknown("data set", name, known)
+    if name not in tasks.DATASETS:
+        raise errors.unknown("data set", name, tasks.DATASETS)
     with errors.mistakes("", tasks.MissingData, ValueError, *_PATH_ERRORS):
         folder = tasks.prepare(name, data_dir=asked.data_dir, from_dir=asked.from_dir)
     print(f"{name} is ready in {folder}")

@@ -7,7 +7,6 @@ An outside file adds a data set by one line, ``DATASETS["name"] = loader``, wher
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from tasks.checks import check_choice
@@ -79,12 +78,13 @@ def prepare(
     name: str,
     data_dir: str | os.PathLike | None = None,
     from_dir: str | os.PathLike | None = None,
-) -> Path:
+) -> os.PathLike[str]:
     """Prepare a data set once; a second call finds it done and returns at once.
 
     Args:
         name: "mnist", "fashion_mnist" or "cifar10" (those inside packages need no preparation).
-        data_dir: TFDS data folder; None takes $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        data_dir: TFDS data folder, which may be in a bucket, gs://...; None takes $TFDS_DATA_DIR
+            or ~/tensorflow_datasets.
         from_dir: folder with the raw files; None downloads them.
 
     Returns:
@@ -122,7 +122,7 @@ def _row(name: str, data_dir: str | os.PathLike | None) -> DatasetRow:
     if info is None:
         return DatasetRow(name, "missing", spec.num_examples, spec.shape, None, os.fspath(folder))
     count = sum(int(n) for split in info["splits"] for n in split["shardLengths"])
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    size = sum(int(split["numBytes"]) for split in info["splits"])
     return DatasetRow(name, "ready", count, spec.shape, size, os.fspath(folder))
 
 

@@ -13,27 +13,32 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.datasets import buckets
 from tasks.datasets.dataset import from_arrays
 from tasks.datasets.errors import MissingData
 from tasks.datasets.raw import RawData, find_raw, read_raw
 from tasks.datasets.specs import Spec
 from tasks.datasets.store import ready_info, version_dir, write_cache
 
+if TYPE_CHECKING:
+    from tasks.datasets.store import Folder
+
 _PROBE_SECONDS = 3.0
 
 
 def prepare_spec(
     spec: Spec, data_dir: str | os.PathLike | None, from_dir: str | os.PathLike | None
-) -> Path:
+) -> "Folder":
     """Prepare a data set once; a second call finds it done and returns at once.
 
     Args:
         spec: the data set.
-        data_dir: TFDS data folder; None takes $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        data_dir: TFDS data folder; None takes $TFDS_DATA_DIR or ~/tensorflow_datasets. For one in a
+            bucket, gs://..., the data set is prepared in the user's cache folder and uploaded.
         from_dir: folder with the raw files; None downloads them.
 
     Returns:
@@ -52,6 +57,11 @@ def prepare_spec(
             f"{folder} exists but is no complete data set in array_record format; remove it or "
             "choose another data_dir."
         )
+    if not isinstance(folder, Path):
+        here = buckets.copy_of(folder)
+        prepare_spec(spec, here.parent.parent, from_dir)
+        buckets.upload(here, folder)
+        return folder
     if from_dir is not None:
         files = find_raw(spec, Path(from_dir).expanduser())
     else:

@@ -13,13 +13,19 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.datasets import buckets
 from tasks.datasets.dataset import Dataset, from_arrays
 from tasks.datasets.errors import MissingData
 from tasks.datasets.specs import Spec
+
+if TYPE_CHECKING:
+    from etils import epath
+
+    Folder = Path | epath.Path
 
 _CACHE_NAME = "lopt-cache.npz"
 _CACHE_FORMAT = 1  # raise it whenever the order of examples or the stored arrays change
@@ -31,26 +37,29 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def version_dir(spec: Spec, data_dir: str | os.PathLike | None) -> Path:
-    """Folder of a prepared data set, whether or not it exists."""
+def version_dir(spec: Spec, data_dir: str | os.PathLike | None) -> "Folder":
+    """Folder of a prepared data set, whether or not it exists; may be in a bucket."""
+    given = os.environ.get("TFDS_DATA_DIR") if data_dir is None else os.fspath(data_dir)
+    if given and "://" in given:
+        return buckets.place(given) / spec.name / spec.version
     base = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
     return base / spec.name / spec.version
 
 
-def read_info(folder: Path) -> dict[str, Any] | None:
+def read_info(folder: "Folder") -> dict[str, Any] | None:
     """TFDS's description of a completely prepared data set of any format, or None.
 
     TFDS writes into a temporary folder that it renames at the end, so a folder of this name with
     a readable ``dataset_info.json`` is complete.
     """
     try:
-        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        info = json.loads((folder / buckets.INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return info if (folder / "features.json").is_file() else None
 
 
-def ready_info(folder: Path) -> dict[str, Any] | None:
+def ready_info(folder: "Folder") -> dict[str, Any] | None:
     """The same for a data set in the format that ``load_prepared`` reads, or None."""
     info = read_info(folder)
     return info if info is not None and info.get("fileFormat") == "array_record" else None
@@ -61,7 +70,8 @@ def load_prepared(spec: Spec, data_dir: str | os.PathLike | None = None) -> Data
 
     Args:
         spec: the data set.
-        data_dir: TFDS data folder; None takes $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        data_dir: TFDS data folder; None takes $TFDS_DATA_DIR or ~/tensorflow_datasets. One in a
+            bucket, gs://..., is copied into the user's cache folder.
 
     Returns:
         The data set with numpy leaves.
@@ -72,6 +82,7 @@ def load_prepared(spec: Spec, data_dir: str | os.PathLike | None = None) -> Data
     folder = version_dir(spec, data_dir)
     if ready_info(folder) is None:
         raise MissingData(_missing_message(spec, folder, data_dir))
+    folder = folder if isinstance(folder, Path) else buckets.fetch(folder)
     stamp = _stamp(folder)
     for path in _cache_paths(folder):
         cached = _read_cache(path, stamp)
@@ -95,7 +106,7 @@ def write_cache(folder: Path, dataset: Dataset) -> None:
             return
 
 
-def _missing_message(spec: Spec, folder: Path, data_dir: str | os.PathLike | None) -> str:
+def _missing_message(spec: Spec, folder: "Folder", data_dir: str | os.PathLike | None) -> str:
     info = read_info(folder)
     where = "" if data_dir is None else f" --data_dir={data_dir}"
     if info is not None:
