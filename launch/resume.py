@@ -47,8 +47,7 @@ def find_start(
 
 
 def _store_of(restore_from: str) -> Store:
-    with errors.mistakes("--restore_from=", errors.UserError):
-        given = workdir.place(restore_from)
+    given = workdir.place(restore_from)
     for store in (Store(given / run_folder.CHECKPOINTS), Store(given)):
         if store.numbers():
             return store

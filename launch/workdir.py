@@ -39,8 +39,7 @@ def prepare(path: str) -> "epath.Path":
     """
     if not path:
         raise errors.UserError("--workdir is missing; for instance --workdir=runs/digits")
-    with errors.mistakes("--workdir=", errors.UserError):
-        folder = place(path)
+    folder = place(path)
     try:
         if "://" not in path:  # that a bucket can be written is seen when it is locked
             folder.mkdir(parents=True, exist_ok=True)
@@ -63,18 +62,8 @@ def lock(folder: "epath.Path") -> Iterator[None]:
     from meta_train.run import folder_lock  # imports JAX
 
     with contextlib.ExitStack() as held:
-        try:
+        with errors.mistakes(f"--workdir={folder} ", folder_lock.NotLocked):
             held.enter_context(folder_lock.hold(folder, functools.partial(_end, folder)))
-        except folder_lock.Held as error:
-            by = f" ({error})" if str(error) else ""
-            raise errors.UserError(
-                f"--workdir={folder} is in use: another command writes there{by}; give another "
-                "--workdir, or wait for that command or stop it"
-            ) from error
-        except folder_lock.NoLock as error:
-            raise errors.UserError(
-                f"--workdir={folder} cannot be locked ({error}); choose another folder"
-            ) from error
         yield
 
 

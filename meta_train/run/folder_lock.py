@@ -15,12 +15,33 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 """What file systems without locks say."""
 
 
-class Held(Exception):
-    """Another program writes there; the message says which, as far as that is known."""
+class NotLocked(Exception):
+    """A folder whose lock cannot be had; the message says why, and what to do."""
 
 
-class NoLock(Exception):
-    """A folder that cannot be locked; the message says why."""
+class Held(NotLocked):
+    """Another program holds it.
+
+    Args:
+        who: that program, as far as it is known.
+    """
+
+    def __init__(self, who: str = "") -> None:
+        super().__init__(
+            f"is in use: another command writes there{who and f' ({who})'}; give another "
+            "--workdir, or wait for that command or stop it"
+        )
+
+
+class NoLock(NotLocked):
+    """It cannot be locked.
+
+    Args:
+        reason: why.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"cannot be locked ({reason}); choose another folder")
 
 
 def hold(
