@@ -1,7 +1,7 @@
 # An image for `lopt launch gke --image`: lopt from its wheel, other packages as constraints.txt pins
-# them. --build-arg=EXTRAS=train,tpu is for TPUs, train,cuda for GPUs.
+# them. --build-arg=EXTRAS=train,data,tpu,gcs is for TPUs with a bucket, cuda for GPUs.
 #
-#     docker build --tag=REGISTRY/lopt:1 --build-arg=EXTRAS=train,tpu .
+#     docker build --tag=REGISTRY/lopt:1 --build-arg=EXTRAS=train,data,tpu,gcs .
 
 FROM python:3.12-slim AS build
 COPY . /lopt
