@@ -34,11 +34,12 @@ def words_of(tmp_path):
         subprocess.run(
             ["bash", "-c", script],
             env={
-                **{name: value for name, value in TASK["envs"].items() if value},
+                **TASK["envs"],
                 **NODES,
                 "HOME": str(tmp_path),
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
                 "WORKDIR": "gs://bucket/a run",
+                "FLAGS": "--config.seed=3 --config.meta_steps=5",
             },
             check=True,
         )
@@ -50,7 +51,8 @@ def words_of(tmp_path):
 def test_every_node_calls_a_command_that_exists(words_of):
     command, *words = words_of(TASK["run"], "lopt-env/bin/lopt")
     assert command == "meta-train"
-    _, rest = overrides.resolve(words, RunConfig, "")
+    config, rest = overrides.resolve(words, RunConfig, "")
+    assert (config.seed, config.meta_steps) == (3, 5)
     asked, _ = options.read(Arguments, rest)
     assert asked.workdir == "gs://bucket/a run"
     assert distributed.check(asked) == {
