@@ -45,8 +45,7 @@ docs-links: $(VENV)/.ready-docs
 	$(SPHINX)/links -b linkcheck
 
 benchmark: $(VENV)/.ready-dev
-	$(BIN)/python tests/benchmarks/meta_step.py
-	$(BIN)/python tests/benchmarks/apply_cost.py
+	$(BIN)/lopt benchmark --cores=1
 	$(BIN)/python tests/benchmarks/checkpoint.py
 
 $(VENV)/.created:

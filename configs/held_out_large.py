@@ -1,9 +1,10 @@
 """The large half of the held-out suite: tasks with 100,000 to 1,000,000 parameters.
 
 Seeds, steps and the budget of tuning are those of configs/held_out.py, so that both can be judged
-together (python -m launch.evaluate.together). Baselines are fewer, because a search costs up to a
-minute of one core on each task: those of the reference, and the strongest one of the suite. The
-batch is 64 where the time of a step is judged: mlp_wide, mlp_deep, conv, autoencoder, table_mlp.
+together (python -m meta_train.evaluation.together). Baselines are fewer, because a search costs up
+to a minute of one core on each task: those of the reference, and the strongest one of the suite.
+The batch is 64 where the time of a step is judged: mlp_wide, mlp_deep, conv, autoencoder and
+table_mlp.
 
 Command: lopt evaluate runs/digits/bundle --config=held_out_large --workdir=runs/digits/large
 Data: embedded; the text is the standard library's source, which differs between Python versions.

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "find one setting of each baseline for many tasks",
     ),
     "diagnose": ("launch.diagnose", "find the estimator, K, number of pairs and std for a system"),
+    "benchmark": ("launch.benchmark", "measure the speed of meta-training"),
     "reproduce": ("launch.reproduce", "run an experiment of the PES paper"),
     "report": ("launch.report", "write an HTML page about a run or an evaluation"),
     "inspect": ("launch.inspect", "show the checkpoints of a run, and whether they are whole"),
@@ -129,7 +130,7 @@ def _end(ended: list[int]) -> None:
     the process.
     """
     if ended:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         os._exit(ended[0])

@@ -22,6 +22,7 @@ from launch import (
 from launch.build import Experiment, build, find_writers
 from launch.signals import StopRequests
 from meta_train import evaluation, process
+from meta_train.capacity import TooLarge
 from meta_train.evaluation.model_card import judged
 from meta_train.run import (
     BadSteps,
@@ -154,7 +155,8 @@ def _run(
         with contextlib.closing(training):
             if start is not None:
                 training.restore(start)
-            _show(training, config, output)
+            with errors.mistakes("config.estimator.num_pairs: ", TooLarge):
+                _show(training, config, output)
             stop.unsaved = lambda: training.unsaved
             training.train(stop.requested)
             training.save()
@@ -190,9 +192,8 @@ def _show(training: Run, config: RunConfig, folder: epath.Path) -> None:
     count, groups = training.trainer.devices.count, training.trainer.estimator.num_groups
     words = f"on {count} x {jax.devices()[0].device_kind}"
     words += f", each with {groups // count} of {groups} groups of particles per task"
-    num_bytes = compiling.result()
-    memory = f", {num_bytes / 1e6:,.1f} MB of memory" if num_bytes else ""
-    print(words + memory, flush=True)
+    memory = compiling.result()
+    print(f"{words}, {memory.total / 1e6:,.1f} MB of memory", flush=True)
 
 
 def _finish(

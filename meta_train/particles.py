@@ -61,6 +61,12 @@ def execution() -> Execution:
     return _execution.get(Execution())
 
 
+def is_sequential(execution: Execution) -> bool:
+    """Whether particles are worked on one after the other."""
+    chosen = execution.particles
+    return chosen == "sequential" if chosen else jax.default_backend() == "cpu"
+
+
 def map_particles(fn: Callable[..., Any], *xs: Any) -> Any:
     """Apply ``fn`` to every slice of ``xs`` along their leading axes, as ``Execution`` says.
 
@@ -68,8 +74,6 @@ def map_particles(fn: Callable[..., Any], *xs: Any) -> Any:
         fn: function of one particle, or of one pair.
         *xs: its arguments, each with a leading axis added.
     """
-    chosen = execution().particles
-    sequential = chosen == "sequential" if chosen else jax.default_backend() == "cpu"
-    if sequential:
+    if is_sequential(execution()):
         return jax.lax.map(lambda args: fn(*args), xs)
     return jax.vmap(fn)(*xs)

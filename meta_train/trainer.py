@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from meta_train.capacity import Memory
 from meta_train.mixture import Mixture, Records, inclusion_probabilities
 from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
 from meta_train.particles import Execution, use
@@ -131,23 +132,31 @@ class MetaTrainer:
         """Put a state where the meta-step wants it: particles split, everything else whole."""
         return self.devices.place(state, _STATE_SPECS)
 
-    def compile(self, theta: Theta | None = None) -> int:
+    def memory(self, theta: Theta | None = None) -> Memory:
+        """What ``step`` takes on each device without temporaries, which ``compile`` adds.
+
+        Args:
+            theta: what ``init`` is given, or shapes of it.
+        """
+        state = self.abstract_state(theta)
+        particles = _num_bytes(state.estimator_states)
+        rest = _num_bytes(state) - particles
+        data = _num_bytes(jax.eval_shape(lambda systems: systems, self.systems))
+        return Memory(data, particles // self.devices.count, rest, 0)
+
+    def compile(self, theta: Theta | None = None) -> Memory:
         """Compile ``step`` ahead of its first call; another thread may make the state meanwhile.
 
         Args:
             theta: what ``init`` is given, or shapes of it.
-
-        Returns:
-            Memory that ``step`` takes on each device, in bytes: state, data and temporaries; 0
-            where the platform does not tell.
         """
         steps = type(self)._steps
         compiled = steps.lower(self._placed, self.abstract_state(theta)).compile()
-        memory = compiled.memory_analysis()
-        if memory is None:
-            return 0
-        fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
-        return memory.argument_size_in_bytes + memory.temp_size_in_bytes + fresh
+        memory, sizes = self.memory(theta), compiled.memory_analysis()
+        if sizes is None:
+            return memory
+        fresh = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        return memory._replace(temporaries=sizes.temp_size_in_bytes + fresh)
 
     def step(self, state: MetaState) -> tuple[MetaState, Records]:
         """Take ``steps_per_dispatch`` meta-steps; ``state`` is donated and must not be reused.
@@ -220,3 +229,7 @@ class MetaTrainer:
         records["skipped"] = (~good).astype(jnp.int32)
         meta_step = state.meta_step + 1
         return MetaState(meta_step, state.key, theta, meta_opt_state, estimator_states), records
+
+
+def _num_bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

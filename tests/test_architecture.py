@@ -22,6 +22,7 @@ def allowed(file: Path) -> set[str]:
         return set(PACKAGES)
     if package == "meta_train" and rest[0].removesuffix(".py") in (
         "systems",
+        "benchmark",
         "evaluation",
         "experiments",
         "report",

@@ -27,6 +27,8 @@ from meta_train.types import Estimate, Theta
 from meta_train.unroll import Clock, start
 
 Carry = Any
+_NEAR = 200
+"""Among so many numbers in a row one has no factor in common with any of 64 bits."""
 _SHARED = 0x5A4E
 """Folded into the key of a meta-step in the place of a group's index."""
 
@@ -200,5 +202,7 @@ class Clocks:
 
 def _stride(size: int) -> int:
     """A step that visits all of range(size) in turn, near the golden section of it."""
-    coprime = [step for step in range(1, size + 1) if math.gcd(step, size) == 1]
-    return min(coprime, key=lambda step: abs(step - 0.618 * size))
+    middle = round(0.618 * size)
+    near = range(max(1, middle - _NEAR), min(size, middle + _NEAR) + 1)
+    near = sorted(near, key=lambda step: abs(step - 0.618 * size))
+    return next(step for step in near if math.gcd(step, size) == 1)

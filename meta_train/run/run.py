@@ -16,8 +16,10 @@ import jax
 from etils import epath
 
 from checkpoints import Saver, Store
+from meta_train.capacity import Capacity, Memory, free_bytes
 from meta_train.groups import averaged
 from meta_train.mixture import Records
+from meta_train.particles import is_sequential
 from meta_train.run.start import CHECKPOINTS, RunFailed, RunState, Start, find, load_all
 from meta_train.run.tally import Record, Tally
 from meta_train.trainer import MetaTrainer
@@ -120,11 +122,16 @@ class Run:
         self._store = Store(epath.Path(folder) / CHECKPOINTS, keep_latest)
         self._saver = Saver(self._store, _tell_failure)
         self._began_at = 0
+        groups, devices = trainer.estimator.num_groups, trainer.devices.count
+        sequential = is_sequential(trainer.execution)
+        self._capacity = Capacity(groups, devices, free_bytes(), sequential)
 
     @property
     def state(self) -> RunState:
         """Exactly what a checkpoint holds; ``step`` gives its buffers away."""
         if self._meta_state is None:
+            if not self._capacity.fits(self.trainer.memory(self._first_theta)):
+                self.compile()  # whose message takes temporaries into account
             self._meta_state = self.trainer.init(self._key, self._first_theta)
         theta = self._meta_state.theta
         return RunState(self._meta_state, theta if self.best_theta is None else self.best_theta)
@@ -140,13 +147,21 @@ class Run:
         """Whether this process has taken meta-steps that no checkpoint holds."""
         return self.meta_step > max(self._began_at, self._saver.saved or 0)
 
-    def compile(self) -> int:
-        """Compile the next dispatch; another thread may make ``state`` meanwhile.
+    def compile(self) -> Memory:
+        """Compile the next dispatch, if one is left; another thread may make ``state`` meanwhile.
 
         Returns:
-            Memory that it takes on each device, in bytes; 0 where that is not known.
+            What it takes on each device.
+
+        Raises:
+            meta_train.capacity.TooLarge: more than was free when the run was made.
         """
-        return self._next_trainer().compile() if self.meta_step < self.meta_steps else 0
+        if self.meta_step >= self.meta_steps:
+            return self.trainer.memory(self._first_theta)
+        memory = self._next_trainer().compile(self._first_theta)
+        if not self._capacity.fits(memory):
+            raise self._capacity.error(memory)
+        return memory
 
     def step(self) -> Records:
         """Take one dispatch of meta-steps, fewer than usual where fewer are left.

@@ -1,6 +1,6 @@
 """What a meta-step sends and keeps on 1, 2, 4 and 8 virtual devices, and its rate.
 
-    python tests/benchmarks/devices.py [--task=digits_mlp] [--num_pairs=8] [--seconds=6]
+    python tests/benchmarks/devices.py [--case=digits/mlp] [--num_pairs=8] [--seconds=6]
 
 The bytes are those of all collectives in the compiled program, as one device takes part in them,
 and its memory is what XLA says of it. The rate is of the whole machine: it grows until every core
@@ -16,6 +16,9 @@ import time
 
 from absl import app, flags
 
+_CASE = flags.DEFINE_string("case", "digits/mlp", "Case of `lopt benchmark`.")
+_PAIRS = flags.DEFINE_integer("num_pairs", 8, "Antithetic pairs.")
+_SECONDS = flags.DEFINE_float("seconds", 6.0, "Time to measure for.")
 _BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "s64": 8, "u64": 8, "f64": 8}
 _COLLECTIVES = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
 
@@ -35,15 +38,15 @@ def measure(count: int, seconds: float) -> str:
 
     import jax
 
-    from meta_train import trainer as module
+    from meta_train import MetaTrainer
     from meta_train.parallel import Devices
-    from tests.benchmarks.meta_step import make_trainer
+    from tests.benchmarks.trainers import make_trainer
 
-    trainer, length = make_trainer()
+    trainer = make_trainer(_CASE.value, _PAIRS.value)
     trainer = dataclasses.replace(trainer, devices=Devices(count))
-    program = module._steps.lower(*trainer._arguments(trainer.abstract_state())).compile()
+    program = MetaTrainer._steps.lower(trainer._placed, trainer.abstract_state()).compile()
     sent = sent_bytes(program.as_text())
-    memory = trainer.compile()
+    memory = trainer.compile().total
     state = trainer.init(jax.random.key(0))
     times = []
     while sum(times) < seconds or len(times) < 3:
@@ -51,6 +54,7 @@ def measure(count: int, seconds: float) -> str:
         state, records = trainer.step(state)
         jax.block_until_ready(records)
         times.append(time.perf_counter() - start)
+    length = trainer.estimator.steps_per_truncation
     rate = trainer.estimator.num_groups * 2 * length / statistics.median(times[1:])
     kinds = ", ".join(f"{kind} {size:,} bytes" for kind, size in sent.items()) or "nothing"
     words = f"{count} devices: {rate:7,.0f} inner steps/s, {memory / 1e6:5.1f} MB on each"
@@ -59,7 +63,7 @@ def measure(count: int, seconds: float) -> str:
 
 def main(_: list[str]) -> None:
     for count in (1, 2, 4, 8):
-        print(measure(count, flags.FLAGS.seconds), flush=True)
+        print(measure(count, _SECONDS.value), flush=True)
 
 
 if __name__ == "__main__":
@@ -67,8 +71,4 @@ if __name__ == "__main__":
         f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     )
     sys.path.insert(0, os.getcwd())
-    import tests.benchmarks.meta_step  # noqa: F401  defines the flags
-
-    flags.FLAGS.set_default("task", "digits_mlp")
-    flags.FLAGS.set_default("seconds", 6.0)
     app.run(main)

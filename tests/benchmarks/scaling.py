@@ -1,6 +1,6 @@
 """Weak scaling from one process to two, each on one core with as many particles.
 
-    python tests/benchmarks/scaling.py [--task=mnist_mlp] [--num_pairs=16] [--rounds=15]
+    python tests/benchmarks/scaling.py [--case=mnist/mlp] [--num_pairs=16] [--rounds=15]
 
 Four processes are started, two for each core: a pair that knows nothing of each other, and a pair
 that shares one run with twice the pairs of particles. They take turns of a few meta-steps, while
@@ -23,8 +23,11 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from launch import cli
-from tests.benchmarks.meta_step import TASKS, make_trainer
+from meta_train.benchmark import CASES
+from tests.benchmarks.trainers import make_trainer
 
+_CASE = flags.DEFINE_string("case", "mnist/mlp", "Case of `lopt benchmark`.")
+_PAIRS = flags.DEFINE_integer("num_pairs", 16, "Antithetic pairs of each process.")
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "How often everything is measured.")
 _META_STEPS = flags.DEFINE_integer("meta_steps", 4, "In each turn.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "Of one run; makes this process one of them.")
@@ -96,8 +99,9 @@ def main(_: list[str]) -> None:
 
 def report(rows: Sequence[tuple[float, float, float]], overhead: float) -> None:
     """Print rates, given in meta-steps of one process per second."""
-    per_step = 2 * flags.FLAGS.num_pairs * TASKS[flags.FLAGS.task][3]
-    print(f"task {flags.FLAGS.task}, {flags.FLAGS.num_pairs} pairs per process, one core each")
+    length = CASES[_CASE.value].config["estimator"]["truncation_length"]
+    per_step = 2 * _PAIRS.value * length
+    print(f"{_CASE.value}, {_PAIRS.value} pairs per process, one core each")
     rates = [per_step * statistics.median(column) for column in zip(*rows, strict=True)]
     print(f"one process                {rates[0]:7.0f} inner steps/s")
     for column, name in ((1, "two apart"), (2, "two that share a run")):
@@ -121,7 +125,7 @@ def work() -> None:
         jax.distributed.initialize(f"127.0.0.1:{_PORT.value}", _PROCESSES.value, _PROCESS.value)
     from meta_train.parallel import Devices
 
-    trainer, _ = make_trainer()
+    trainer = make_trainer(_CASE.value, _PAIRS.value)
     # A short horizon: the clocks of the particles are run in sooner, a meta-step costs the same.
     estimator = dataclasses.replace(
         trainer.estimator,
@@ -177,5 +181,4 @@ def free_port() -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, os.getcwd())
-    flags.FLAGS.set_default("num_pairs", 16)
     app.run(main)

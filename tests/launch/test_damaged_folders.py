@@ -15,8 +15,9 @@ from checkpoints import Store
 from configs.base import RunConfig
 from launch import cli, configuration, errors, resume
 from launch.build import build
-from launch.inspect import inspect as inspect_folder
+from lopt.bundle_config import theta_sha256
 from meta_train.run import records, run_folder
+from meta_train.run.inspection import inspect as inspect_folder
 from tests.launch.test_resume import meta_train
 
 EXAMPLES = [15, pytest.param(2000, marks=pytest.mark.slow)]
@@ -102,7 +103,7 @@ def test_a_damaged_folder_is_refused_or_gone_on_with(run, examples):
             if damaged is not None:
                 path.write_bytes(damaged)
         try:
-            inspect_folder(run.folder)
+            inspect_folder(run.folder, theta_sha256)
             start = try_to_go_on(run)
             if start is not None:
                 run.assert_is_good(start)
