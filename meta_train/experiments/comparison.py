@@ -105,7 +105,7 @@ class Comparison(Plan):
         expected: at the end.
         execution: how particles are worked on.
         num_points: of every curve.
-        surface: over which the paths of theta are drawn, where theta has two numbers.
+        surface: over which the paths of theta are drawn, where theta has one or two numbers.
     """
 
     system: UnrolledSystem
@@ -145,9 +145,10 @@ class Comparison(Plan):
                 for i, label in enumerate(labels)
             }
             grid = curves.numbers(values[-1])
+            steps = [0, *at.tolist()]
             tables["surface"] = self.surface.table(grid)
-            tables["paths"] = self.surface.path_table(paths, [0, *at.tolist()])
-            panels.append(self.surface.draw(name, grid, paths, self.measure, solid))
+            tables["paths"] = self.surface.path_table(paths, steps)
+            panels.append(self.surface.draw(name, grid, paths, steps, self.measure, solid))
         return Outcome(tables, panels, [x.finding(found) for x in self.expected])
 
     def found(self, runs: Sequence[Any]) -> curves.Curves:
@@ -173,13 +174,12 @@ class Comparison(Plan):
 
     def _surface_part(self, surface: Surface) -> Part:
         key = {**self.system_identity, "surface": repr(surface)}
-        points = f"{surface.horizontal.num_points} x {surface.vertical.num_points} points"
         theta = jax.eval_shape(self.system.init_theta, jax.random.key(0))
 
         def compute() -> Any:
             return curves.plain(surface.measure(lambda x: self.judge(self.system, x), theta))
 
-        return Part("surface", key, compute, lambda _: points)
+        return Part("surface", key, compute, lambda _: surface.size)
 
     @functools.cached_property
     def system_identity(self) -> dict[str, Any]:

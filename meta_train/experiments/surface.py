@@ -1,8 +1,8 @@
-"""The surface of the meta-loss over two meta-parameters, with the paths of theta on it."""
+"""The surface of the meta-loss over one or two meta-parameters, with the paths of theta on it."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ _GREYS = LinearSegmentedColormap.from_list("greys", ["#707070", "#FFFFFF"])
 
 
 class Axis(NamedTuple):
-    """One of the two meta-parameters."""
+    """One of the meta-parameters."""
 
     label: str
     place: int
@@ -46,18 +46,29 @@ class Surface:
     """Where the meta-loss is measured, and how it is drawn.
 
     Attributes:
-        horizontal: one of theta's two numbers.
-        vertical: the other.
+        horizontal: one of theta's two numbers; None where it has one, whose paths are then drawn
+            over meta-steps.
+        vertical: the other, or the only one.
         lowest: meta-loss at the dark end of the colours; their scale is logarithmic.
         highest: at the bright end.
         at_once: points that are computed together.
     """
 
-    horizontal: Axis
+    horizontal: Axis | None
     vertical: Axis
     lowest: float
     highest: float
     at_once: int = 64
+
+    @property
+    def axes(self) -> list[Axis]:
+        """Those of theta."""
+        return [axis for axis in (self.horizontal, self.vertical) if axis is not None]
+
+    @property
+    def size(self) -> str:
+        """Number of points, in words."""
+        return " x ".join(str(axis.num_points) for axis in self.axes) + " points"
 
     def measure(
         self, judge: Callable[[Theta], Float[Array, ""]], theta: Theta
@@ -70,44 +81,45 @@ class Surface:
         """
         blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), theta)
         unravel = ravel_pytree(blank)[1]
-        x, y = np.meshgrid(self.horizontal.grid, self.vertical.grid)
-        flat = np.empty((x.size, 2), np.float32)
-        flat[:, self.horizontal.place] = x.ravel() * self.horizontal.unit
-        flat[:, self.vertical.place] = y.ravel() * self.vertical.unit
+        points = self._points()
+        flat = np.empty((points[0].size, len(points)), np.float32)
+        for axis, values in zip(self.axes, points, strict=True):
+            flat[:, axis.place] = values.ravel() * axis.unit
 
         @jax.jit
         def all_losses(flat: Array) -> Array:
             return jax.lax.map(lambda one: judge(unravel(one)), flat, batch_size=self.at_once)
 
-        return np.asarray(all_losses(flat)).reshape(x.shape)
+        return np.asarray(all_losses(flat)).reshape(self.vertical.num_points, -1)
 
     def table(self, grid: np.ndarray) -> Table:
         """The grid as rows."""
-        rows = [
-            (f"{x:.6g}", f"{y:.6g}", f"{grid[j, i]:.6g}")
-            for j, y in enumerate(self.vertical.grid)
-            for i, x in enumerate(self.horizontal.grid)
-        ]
-        return Table((self.horizontal.label, self.vertical.label, "loss"), rows)
+        columns = [*self._points(), grid]
+        rows = [[f"{x:.6g}" for x in row] for row in zip(*map(np.ravel, columns), strict=True)]
+        return Table((*(axis.label for axis in self.axes), "loss"), rows)
 
     def path_table(
         self, paths: Mapping[str, Sequence[np.ndarray]], meta_steps: Sequence[int]
     ) -> Table:
         """The thetas of all runs as rows."""
         rows = [
-            (label, seed, step, *(f"{value:.6g}" for value in self._places(theta)))
+            (label, seed, step, *(f"{theta[axis.place] / axis.unit:.6g}" for axis in self.axes))
             for label, runs in paths.items()
             for seed, run in enumerate(runs)
             for step, theta in zip(meta_steps, run, strict=True)
         ]
-        names = (self.horizontal.label, self.vertical.label)
-        return Table(("method", "seed", "meta_step", *names), rows)
+        return Table(("method", "seed", "meta_step", *(axis.label for axis in self.axes)), rows)
+
+    def _points(self) -> list[np.ndarray]:
+        """The grid's points along every axis, each [vertical, horizontal] or [vertical]."""
+        return list(np.meshgrid(*(axis.grid for axis in self.axes)))
 
     def draw(
         self,
         name: str,
         grid: np.ndarray,
         paths: Mapping[str, Sequence[np.ndarray]],
+        meta_steps: Sequence[int],
         measure: str,
         solid: Collection[str],
     ) -> Panel:
@@ -116,34 +128,42 @@ class Surface:
         Args:
             name: of the experiment.
             grid: meta-losses [vertical, horizontal].
-            paths: thetas [points, 2] of each seed, by method; the first is where all start.
+            paths: thetas [points, numbers] of each seed, by method; the first is where they start.
+            meta_steps: at which thetas are.
             measure: what the meta-loss is.
             solid: methods whose lines are drawn solid.
         """
-        title, x, y = name.replace("_", " "), self.horizontal, self.vertical
-        figure, axes = panels.new(title, x.label, y.label, 6.0, 4.6)
+        y = self.vertical
+        across = "meta-steps" if self.horizontal is None else self.horizontal.label
+        edges = (0, meta_steps[-1]) if self.horizontal is None else self.horizontal[2:4]
+        figure, axes = panels.new(name.replace("_", " "), across, y.label, 6.0, 4.6)
         axes.grid(visible=False)
         shown = np.clip(np.where(np.isfinite(grid), grid, self.highest), self.lowest, self.highest)
         norm = LogNorm(self.lowest, self.highest)
-        mesh = axes.pcolormesh(x.grid, y.grid, shown, norm=norm, cmap=_GREYS, rasterized=True)
+        shown = np.broadcast_to(shown, (len(shown), max(2, shown.shape[1])))
+        columns = np.linspace(*edges, shown.shape[1])
+        mesh = axes.pcolormesh(columns, y.grid, shown, norm=norm, cmap=_GREYS, rasterized=True)
         bar = figure.colorbar(mesh, ax=axes, label=measure, format=FuncFormatter(panels.plain))
         bar.minorticks_off()
+        if self.highest < 10 * self.lowest:
+            bar.set_ticks(list(np.round(np.geomspace(self.lowest, self.highest, 4), 2)))
         lines = curves.lines(list(paths), solid, 1.2)
+        star = {"marker": "*", "markersize": 11, "color": "white", "markeredgecolor": "black"}
         for label, runs in paths.items():
             for seed, run in enumerate(runs):
-                places = self._places(run.T)
+                places = self._places(run, meta_steps)
                 axes.plot(*places, **lines[label].kwargs(), label=None if seed else label)
-                ends = [values[-1] for values in places]
-                axes.plot(*ends, marker="o", markersize=4, color=lines[label].color)
-        first = self._places(next(iter(paths.values()))[0][0])
-        axes.plot(*first, marker="*", markersize=11, color="white", markeredgecolor="black")
-        axes.set_xlim(x.low, x.high)
+                axes.plot(*places[:, -1], marker="o", markersize=4, color=lines[label].color)
+                axes.plot(*places[:, 0], **star, zorder=3)
+        axes.set_xlim(*edges)
         axes.set_ylim(y.low, y.high)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
-        label = f"{measure} over {x.label} and {y.label}, with the paths of {', '.join(paths)}"
+        label = f"{measure} over {across} and {y.label}"
+        if paths:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
+            label += f", with the paths of {', '.join(paths)}"
         return Panel(figure, f"{name}_surface", label)
 
-    def _places(self, theta: Any) -> tuple[Any, Any]:
-        """Theta, or thetas with a trailing axis, on the two axes."""
-        x, y = self.horizontal, self.vertical
-        return theta[x.place] / x.unit, theta[y.place] / y.unit
+    def _places(self, run: np.ndarray, meta_steps: Sequence[int]) -> np.ndarray:
+        """Where thetas [points, numbers] are drawn [2, points]."""
+        places = [run[:, axis.place] / axis.unit for axis in self.axes]
+        return np.stack([np.asarray(meta_steps), *places][-2:])

@@ -22,25 +22,27 @@ Weights = Float[Array, " features"]
 class L2Regularisation(UnrolledSystem):
     """w <- w - lr d(mean squared error on train + exp(theta) |w|^2) / dw, from w = 0.
 
-    The loss is the mean squared error of the new w on validation data. One step of more
-    regularisation only slows the descent, so that truncations want none; in the long run some of
-    it helps, where examples are few.
+    The loss is the mean squared error of the new w on validation data. Where examples are few,
+    some regularisation helps in the long run; what one step of it does is another matter, so that
+    truncations want more of it, or less, than is good.
 
     Args:
         train: features [n, d] and targets [n].
         valid: likewise.
         learning_rate: of the descent.
         first_theta: that meta-training starts at.
+        first_spread: it starts anywhere up to this far from there.
     """
 
     train: tuple[Any, Any]
     valid: tuple[Any, Any]
     learning_rate: float = flax.struct.field(pytree_node=False)
     first_theta: float = flax.struct.field(pytree_node=False)
+    first_spread: float = flax.struct.field(pytree_node=False)
 
     def init_theta(self, key: jax.Array) -> Theta:
-        del key
-        return {"log_l2": jnp.float32(self.first_theta)}
+        offset = jax.random.uniform(key, (), minval=-1.0, maxval=1.0)
+        return {"log_l2": self.first_theta + self.first_spread * offset}
 
     def init(self, key: jax.Array, theta: Theta, horizon: Int[Array, ""]) -> Weights:
         del key, theta, horizon
@@ -65,7 +67,10 @@ def mean_squared_error(
 
 
 def l2_regularisation(
-    num_examples: int = 60, learning_rate: float = 0.01, first_theta: float = -5.0
+    num_examples: int = 60,
+    learning_rate: float = 0.01,
+    first_theta: float = -5.0,
+    first_spread: float = 0.0,
 ) -> L2Regularisation:
     """Regression on few examples of scikit-learn's diabetes table, with all products of features.
 
@@ -73,6 +78,7 @@ def l2_regularisation(
         num_examples: of training.
         learning_rate: of the inner descent.
         first_theta: logarithm of the regularisation's strength that meta-training starts at.
+        first_spread: it starts anywhere up to this far from there.
 
     Raises:
         ValueError: more examples than there are.
@@ -90,4 +96,5 @@ def l2_regularisation(
     available = table.bounds("train")[1]
     if not 1 <= num_examples <= available:
         raise ValueError(f"num_examples = {num_examples} must be between 1 and {available}.")
-    return L2Regularisation(part("train", num_examples), part("valid"), learning_rate, first_theta)
+    train, valid = part("train", num_examples), part("valid")
+    return L2Regularisation(train, valid, learning_rate, first_theta, first_spread)

@@ -102,6 +102,17 @@ def test_l2_regularisation_ends_at_the_ridge_solution():
         SYSTEMS["l2_regularisation"](num_examples=10_000)
 
 
+def test_l2_regularisation_starts_within_its_spread():
+    def first(seed, spread):
+        system = SYSTEMS["l2_regularisation"](first_theta=-1.0, first_spread=spread)
+        return float(system.init_theta(jax.random.key(seed))["log_l2"])
+
+    starts = [first(seed, 4.0) for seed in range(5)]
+    assert len(set(starts)) == 5
+    assert all(-5 <= x <= 3 for x in starts)
+    assert first(0, 0.0) == -1.0
+
+
 def test_lorenz_is_followed_by_the_true_theta_alone():
     system = SYSTEMS["lorenz"]()
     true = {"log_prandtl": jnp.log(10.0), "log_rayleigh": jnp.log(28.0)}
