@@ -15,6 +15,10 @@ from etils import epath
 
 T = TypeVar("T")
 
+# Listings that are remembered do not know what TensorStore writes, nor what other threads do at the
+# same time, and a file that they lack is taken for one that is not there.
+fsspec.config.conf.setdefault("gs", {})["use_listings_cache"] = False
+
 _WORKERS = 16
 """Files at a time: with a bucket, time passes in waiting for answers."""
 
@@ -41,8 +45,7 @@ def absolute(path: epath.PathLike) -> str:
 
 def sizes(folder: epath.PathLike) -> dict[str, int]:
     """Size in bytes of every file below a folder, by its path there; none where it is missing."""
-    # Not epath's own listing: TensorStore writes to buckets too, of which the cache knows nothing.
-    files, root = fsspec.url_to_fs(os.fspath(folder), use_listings_cache=False)
+    files, root = fsspec.url_to_fs(os.fspath(folder))
     found = files.find(root, detail=True)
     return {os.path.relpath(path, root): found[path]["size"] for path in sorted(found)}
 

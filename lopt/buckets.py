@@ -26,8 +26,8 @@ def place(path: str | os.PathLike[str]) -> "Folder":
     Nothing has to be there. Of a bucket it is made sure that it can be reached.
 
     Raises:
-        ValueError: an address that is not in Google Cloud Storage, has no bucket, or cannot be
-            reached.
+        ValueError: an address that is not in Google Cloud Storage, has no bucket, holds one of
+            ``*?[``, or cannot be reached.
         ModuleNotFoundError: gcsfs is not installed.
     """
     address = os.fspath(path)
@@ -41,6 +41,11 @@ def place(path: str | os.PathLike[str]) -> "Folder":
     bucket = address.removeprefix(_PREFIX).partition("/")[0]
     if not bucket:
         raise ValueError(f"{address} names no bucket; give gs://BUCKET/FOLDER.")
+    if found := set(address) & set("*?["):
+        raise ValueError(
+            f"{address} has {' '.join(sorted(found))} in it, which makes it a pattern to the "
+            "library that opens buckets; choose another name."
+        )
     try:
         import gcsfs  # pyright: ignore[reportMissingImports]
         from etils import epath
