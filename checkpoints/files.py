@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import fsspec
+import fsspec.config
 from etils import epath
 
 T = TypeVar("T")
