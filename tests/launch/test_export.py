@@ -13,10 +13,10 @@ import lopt
 from checkpoints import Store
 from configs.base import RunConfig
 from launch import bundles, cli, configuration, workdir
-from launch.inspect import inspect
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import bundle_config
 from meta_train.groups import averaged
+from meta_train.run.inspection import inspect
 
 STEPS = (2, 4, 6)
 RULE = lopt.SGDSchedule()
@@ -138,7 +138,7 @@ def test_newest_checkpoint_by_default(finished, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "sgd_schedule after meta-step 6 of 6" in shown
     assert "--step=4 exports" in shown
-    assert inspect(finished)["latest_step"] == 6
+    assert inspect(finished, bundle_config.theta_sha256)["latest_step"] == 6
     lopt.load(tmp_path / "out").init({"w": np.zeros(2, np.float32)})
 
 
@@ -336,7 +336,11 @@ def test_inspect_and_bundle_name_the_same_theta(finished, tmp_path):
     export(finished, tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     expected = sha256_after(STEPS[-1])
-    assert inspect(finished)["theta_sha256"] == config["theta_sha256"] == expected
+    assert (
+        inspect(finished, bundle_config.theta_sha256)["theta_sha256"]
+        == config["theta_sha256"]
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
