@@ -51,10 +51,10 @@ def in_units(experiment: Experiment, theta: Any, config: RunConfig, key: jax.Arr
         return experiment
     trainer, validation = experiment.trainer, experiment.validation
 
-    def measure(systems: tuple[Any, ...]) -> np.ndarray:
+    def measure(systems: tuple[Any, ...], axes: Any) -> np.ndarray:
         seeds, mean_over = config.meta_validation.num_seeds, trainer.estimator.mean_over
         return evaluation.meta_losses(
-            systems, experiment.episodes, theta, key, seeds, trainer.devices, mean_over
+            systems, experiment.episodes, theta, key, seeds, trainer.devices, mean_over, axes
         )
 
     with errors.mistakes("config.objective.unit = 'first_theta' cannot be used: ", units.NoUnit):

@@ -1,7 +1,7 @@
 """Meta-validation: the meta-loss of theta on fresh seeds."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -47,7 +47,8 @@ def meta_losses(
     num_seeds: int,
     devices: Devices = ONE_DEVICE,
     mean_over: str = "steps",
-) -> Float[np.ndarray, " systems"]:
+    axes: Callable[[Any], Any] | None = None,
+) -> Float[np.ndarray, "systems ..."]:
     """J(theta) of every system without perturbation: loss per inner step over whole episodes.
 
     Args:
@@ -59,15 +60,19 @@ def meta_losses(
         num_seeds: episodes per system.
         devices: over which the episodes are split.
         mean_over: "steps" or "episodes", see ``GradientEstimator``.
+        axes: gives for a system a tree of ``jax.vmap``'s ``in_axes``: where it is 0, the leaf has a
+            leading axis of variants of the system. What they have in common is computed once.
 
     Returns:
-        Of every system; not finite where an episode diverged.
+        Of every system, and variant; not finite where an episode diverged.
     """
     arrays = devices.place((tuple(systems), theta, key))
-    return np.asarray(_meta_losses(*arrays, horizon, num_seeds, devices, mean_over))
+    return np.asarray(_meta_losses(*arrays, horizon, num_seeds, devices, mean_over, axes))
 
 
-@functools.partial(jax.jit, static_argnames=("horizon", "num_seeds", "devices", "mean_over"))
+@functools.partial(
+    jax.jit, static_argnames=("horizon", "num_seeds", "devices", "mean_over", "axes")
+)
 def _meta_losses(
     systems: tuple[UnrolledSystem, ...],
     theta: Theta,
@@ -76,28 +81,37 @@ def _meta_losses(
     num_seeds: int,
     devices: Devices,
     mean_over: str,
+    axes: Callable[[Any], Any] | None,
 ) -> Array:
     def loss(i: int, system: UnrolledSystem) -> Array:
         keys = jax.random.split(jax.random.fold_in(key, i), num_seeds)
-        totals, lengths = _episodes(system, theta, keys, horizon, devices)
+        totals, lengths = _episodes(system, theta, keys, horizon, devices, axes)
         if mean_over == "episodes":
-            return jnp.mean(totals / lengths)
-        return jnp.sum(totals) / jnp.sum(lengths)
+            return jnp.mean(totals.T / lengths, axis=-1)
+        return jnp.sum(totals, axis=0) / jnp.sum(lengths)
 
     return jnp.stack([loss(i, system) for i, system in enumerate(systems)])
 
 
 def _episodes(
-    system: UnrolledSystem, theta: Theta, keys: jax.Array, horizon: Horizon, devices: Devices
+    system: UnrolledSystem,
+    theta: Theta,
+    keys: jax.Array,
+    horizon: Horizon,
+    devices: Devices,
+    axes: Callable[[Any], Any] | None,
 ) -> tuple[Array, Array]:
-    """Sum of losses, and T, of a whole episode for every key [seeds]; traced.
+    """Sum of losses [seeds, ...], and T [seeds], of a whole episode for every key; traced.
 
     The keys are split over the devices. Where they do not divide evenly the last one is run more
     than once.
     """
 
     def of_device(system: UnrolledSystem, theta: Theta, keys: jax.Array) -> Any:
-        return map_particles(lambda key: episode(horizon, system, theta, key), keys)
+        run = functools.partial(episode, horizon)
+        if axes is not None:
+            run = jax.vmap(run, in_axes=(axes(system), None, None), out_axes=(0, None))
+        return map_particles(lambda key: run(system, theta, key), keys)
 
     padded = jnp.concatenate([keys, jnp.repeat(keys[-1:], -len(keys) % devices.count)])
     specs = (REPLICATED, REPLICATED, SPLIT)
