@@ -127,6 +127,22 @@ class Shared(NamedTuple):
     """One over the sums of the weights in the averages of the whitening and the second moment."""
 
 
+class Tensors(NamedTuple):
+    """What has one value for each tensor; stacked: of all of them."""
+
+    features: Float[Array, "*tensors 10"]
+    unit: Float[Array, "*tensors"]
+    """One over the root mean square of the gradients."""
+    size: Float[Array, "*tensors"]
+    """RMS(x)."""
+    over_lead: Float[Array, "*tensors"]
+    """1 / RMS(y - x)."""
+    rms: Float[Array, "*tensors"]
+    """RMS(d)."""
+    pace: Float[Array, "*tensors"]
+    """eta (1 - beta)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ScheduleFreeMLPLopt(LearnedOptimizer):
     """Schedule-free AdamW on whitened gradients, with learned step sizes and a learned residual.
@@ -223,78 +239,110 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             corrections=-1.0 / jnp.expm1((time + 1.0) * LOG_DECAYS),
         )
 
-        params = inputs.params
+        params, lead = inputs.params, state.lead
+        grads = jax.tree.map(lambda g: jnp.clip(g, -MAX_GRADIENT, MAX_GRADIENT), inputs.grads)
+        white, kept = whitening.whiten(
+            grads, state.whitening, shared.damping, shared.corrections[0]
+        )
+        second_moment = jax.tree.map(
+            lambda v, x: v + (1.0 - DECAY) * (jnp.square(x) - v), state.second_moment, white
+        )
+        sizes = per_tensor.stack(state.sizes)
+        sizes = sizes + shared.rate * (_mean_squares(white) - sizes)
+        # In this unit gradients have the root mean square one, so that no epsilon depends on it.
+        unit = jax.lax.rsqrt(jnp.where(sizes > whitening.SMALLEST, sizes, 1.0))
+        corrected = shared.corrections[1] * jnp.square(unit)
+        moments = jax.tree.map(jnp.multiply, second_moment, per_tensor.unstack(corrected, params))
+        direction = jax.tree.map(_direct, white, moments, per_tensor.unstack(unit, params))
+        tensors, path, searched = self._scale(shared, state, params, unit, direction)
+        told = per_tensor.unstack(tensors, params)
         update = functools.partial(self._update_leaf, theta, shared)
-        new = jax.tree.map(update, params, inputs.grads, *state[1:7])
-        steps, *kept = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(7))
+        new = jax.tree.map(update, params, white, moments, direction, lead, told)
+        steps, lead = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(2))
+        path, sizes, searched = (per_tensor.unstack(x, params) for x in (path, sizes, searched))
         count = transform.increment(state.count)
-        return steps, ScheduleFreeMLPState(count, *kept, weight_sum=weight_sum, loss=loss)
+        moved = (kept, second_moment, lead, path, sizes, searched)
+        return steps, ScheduleFreeMLPState(count, *moved, weight_sum=weight_sum, loss=loss)
+
+    def _scale(
+        self,
+        shared: Shared,
+        state: ScheduleFreeMLPState,
+        params: Any,
+        unit: Float[Array, " tensors"],
+        direction: Any,
+    ) -> tuple[Tensors, Float[Array, " tensors"], Float[Array, " tensors"]]:
+        """How long the steps of every tensor are; with the next path and the next q."""
+        path, searched = per_tensor.stack(state.path), per_tensor.stack(state.searched)
+        mean_lead, mean_direction = _mean_squares(state.lead), _mean_squares(direction)
+        walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
+        agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
+        averages = jax.tree.map(jnp.subtract, params, state.lead)
+        size = jnp.sqrt(_mean_squares(averages) + SMALLEST_PARAMETERS**2)
+        own = _tensor_features(params, size, agreement, searched)
+        common = jnp.broadcast_to(shared.features[None], (len(own), len(shared.features)))
+        features = jnp.concatenate([own, common], axis=1)
+        log_factor = shared.weights[0] + features @ shared.weights[1:]
+        adapted = jnp.exp(jnp.clip(log_factor, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
+
+        # The logarithm is of a bounded number, because it has no gradient at zero.
+        fan_in = _fan_ins(params)
+        limit = jnp.maximum(MAX_LENGTH, MAX_RELATIVE * np.sqrt(fan_in) * size)
+        squared = jnp.maximum(mean_direction * jnp.square(adapted), 1e-12)
+        searched = jnp.minimum(searched, jnp.log(limit) - 0.5 * jnp.log(squared))
+        usual = np.float32(self.learning_rate) / np.maximum(fan_in / USUAL_FAN_IN, 1.0)
+        step_size = usual * shared.warm * jnp.exp(searched) * adapted
+        pace = shared.lag * step_size
+        over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * jnp.square(pace))
+        along = _means(jax.tree.map(jnp.multiply, direction, state.lead))
+        along = jnp.clip(along * over_lead, -1.0, 1.0)
+        turn = shared.gain * along * jnp.where(along < 0.0, shared.tilt, 1.0 / shared.tilt)
+        searched = jnp.clip(searched - turn, -MAX_SEARCHED, MAX_SEARCHED)
+        rms = jnp.sqrt(mean_direction + 1e-12)
+        path = (1.0 - shared.mix) * (path + step_size)
+        return Tensors(features, unit, size, over_lead, rms, pace), path, searched
 
     def _update_leaf(
         self,
         theta: Theta,
         shared: Shared,
         param: jax.Array,
-        grad: jax.Array,
-        kept: jax.Array,
-        second_moment: jax.Array,
+        white: jax.Array,
+        moment: jax.Array,
+        direction: jax.Array,
         lead: jax.Array,
-        path: jax.Array,
-        sizes: jax.Array,
-        searched: jax.Array,
-    ) -> tuple[Any, ...]:
-        """The step of one tensor, and its part of the next state."""
-        grad = jnp.clip(grad, -MAX_GRADIENT, MAX_GRADIENT)
-        mean_lead = _mean_squares(lead)
-        walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
-        agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
-        size = jnp.sqrt(_mean_squares(param - lead) + SMALLEST_PARAMETERS**2)
-        own = _tensor_features(param, size, agreement, searched)
-        features = jnp.concatenate([own, shared.features])
-        log_factor = shared.weights[0] + shared.weights[1:] @ features
-        adapted = jnp.exp(jnp.clip(log_factor, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
-        usual = self.learning_rate / max(_fan_in(param) / USUAL_FAN_IN, 1.0)
-
-        white, kept = whitening.whiten(grad, kept, shared.damping, shared.corrections[0])
-        second_moment = second_moment + (1.0 - DECAY) * (jnp.square(white) - second_moment)
-        sizes = sizes + shared.rate * (_mean_squares(white) - sizes)
-        # In this unit gradients have the root mean square one, so that no epsilon depends on it.
-        unit = jax.lax.rsqrt(jnp.where(sizes > whitening.SMALLEST, sizes, 1.0))
-        v = second_moment * (shared.corrections[1] * jnp.square(unit))
-        rsqrt = jax.lax.rsqrt(v + RELATIVE_EPSILON**2)
-        direction = white * unit * rsqrt
-        # The logarithm is of a bounded number, because it has no gradient at zero.
-        limit = jnp.maximum(MAX_LENGTH, MAX_RELATIVE * math.sqrt(_fan_in(param)) * size)
-        squared = jnp.maximum(_mean_squares(direction) * jnp.square(adapted), 1e-12)
-        searched = jnp.minimum(searched, jnp.log(limit) - 0.5 * jnp.log(squared))
-        step_size = usual * shared.warm * jnp.exp(searched) * adapted
-        pace = shared.lag * step_size
-        over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * pace**2)
-        along = jnp.clip(per_tensor.mean(direction * lead) * over_lead, -1.0, 1.0)
-        turn = shared.gain * along * jnp.where(along < 0.0, shared.tilt, 1.0 / shared.tilt)
-        searched = jnp.clip(searched - turn, -MAX_SEARCHED, MAX_SEARCHED)
-
+        tensor: Tensors,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The step of one tensor, and its next lead."""
         if self.hidden:
-            scales = jnp.stack([1.0, unit, 1.0, over_lead, 1.0 / size])
-            net = per_parameter.fold_constants(theta["network"], features)
+            ones = jnp.ones((), jnp.float32)
+            scales = jnp.stack([ones, tensor.unit, ones, tensor.over_lead, 1.0 / tensor.size])
+            net = per_parameter.fold_constants(theta["network"], tensor.features)
             net |= {"w0": net["w0"] * scales[:, None]}
-            inputs = [x[None] for x in (direction, white, v * rsqrt, lead, param - lead)]
+            root = moment * jax.lax.rsqrt(moment + RELATIVE_EPSILON**2)
+            inputs = [x[None] for x in (direction, white, root, lead, param - lead)]
             residual = per_parameter.evaluate_net(net, inputs, param.shape, _bound)
-            direction = direction + jnp.sqrt(_mean_squares(direction) + 1e-12) * residual
-
-        ahead = lead - pace * (direction + shared.weight_decay * param)
+            direction = direction + tensor.rms * residual
+        ahead = lead - tensor.pace * (direction + shared.weight_decay * param)
         step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
-        rest = 1.0 - shared.mix
-        path = rest * (path + step_size)
-        return step, kept, second_moment, rest * ahead, path, sizes, searched
+        return step, (1.0 - shared.mix) * ahead
 
 
 def _bound(output: jax.Array) -> jax.Array:
     return MAX_RESIDUAL * jnp.tanh(output / MAX_RESIDUAL)
 
 
-def _mean_squares(x: jax.Array) -> Float[Array, ""]:
-    return per_tensor.mean(jnp.square(x))
+def _direct(white: jax.Array, moment: jax.Array, unit: Float[Array, ""]) -> jax.Array:
+    """d of one tensor, given its second moment in the gradients' own unit."""
+    return white * unit * jax.lax.rsqrt(moment + RELATIVE_EPSILON**2)
+
+
+def _means(tree: Any) -> Float[Array, " tensors"]:
+    return per_tensor.stack(jax.tree.map(per_tensor.mean, tree))
+
+
+def _mean_squares(tree: Any) -> Float[Array, " tensors"]:
+    return _means(jax.tree.map(jnp.square, tree))
 
 
 def _shared_features(
@@ -312,20 +360,26 @@ def _fan_in(param: jax.Array) -> int:
     return USUAL_FAN_IN if param.ndim < 2 else max(math.prod(param.shape[:-1]), 1)
 
 
+def _fan_ins(params: Any) -> Float[np.ndarray, " tensors"]:
+    return np.array([_fan_in(leaf) for leaf in jax.tree.leaves(params)], np.float32)
+
+
 def _count_feature(count: int, usual: float) -> np.float32:
     """A number of parameters as a number of order one, given its usual logarithm."""
     return np.float32(0.15 * (math.log(max(count, 1)) - usual))
 
 
 def _tensor_features(
-    param: jax.Array,
-    size: Float[Array, ""],
-    agreement: Float[Array, ""],
-    searched: Float[Array, ""],
-) -> Float[Array, " 6"]:
-    """Of one tensor: its shape, its size, how well its steps agree (zero for noise), and q."""
-    fan_in = 0.3 * math.log(_fan_in(param) / USUAL_FAN_IN)
-    shape = [param.ndim < 2, fan_in, _count_feature(param.size, 6.0)]
+    params: Any,
+    size: Float[Array, " tensors"],
+    agreement: Float[Array, " tensors"],
+    searched: Float[Array, " tensors"],
+) -> Float[Array, "tensors 6"]:
+    """Shape and size of every tensor, how well its steps agree (zero for noise), and q."""
+    leaves = jax.tree.leaves(params)
+    vector = np.array([leaf.ndim < 2 for leaf in leaves], np.float32)
+    fan_in = 0.3 * np.log(_fan_ins(params) / USUAL_FAN_IN)
+    count = np.array([_count_feature(leaf.size, 6.0) for leaf in leaves], np.float32)
     agree = 0.3 * (1.0 + 0.5 * jnp.log(jnp.maximum(agreement, SMALLEST_RATIO)))
-    moving = jnp.stack([0.3 * (jnp.log(size) + 2.0), agree, 0.3 * searched])
-    return jnp.concatenate([np.array(shape, np.float32), moving])
+    moving = [0.3 * (jnp.log(size) + 2.0), agree, 0.3 * searched]
+    return jnp.stack([vector, fan_in, count, *moving], axis=1)

@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lopt import sharding
+from lopt.products import transposed
 
 DECAY = 0.99
 MAX_SIDE = 64
@@ -51,34 +52,49 @@ def init(param: Any) -> Float[Array, "2 numbers"]:
 
 
 def whiten(
-    grad: Float[Array, "..."],
-    state: Float[Array, "2 numbers"],
-    damping: Float[Array, ""],
-    correction: Float[Array, ""],
-) -> tuple[Float[Array, "..."], Float[Array, "2 numbers"]]:
-    """The whitened gradient, of the same shape, and the next state.
+    grads: Any, states: Any, damping: Float[Array, ""], correction: Float[Array, ""]
+) -> tuple[Any, Any]:
+    """The whitened gradients, of the same shapes, and the next states.
+
+    All axes of one length, whosever they are, go through the same products, side by side.
 
     Args:
-        grad: of one tensor, finite.
-        state: its state.
+        grads: tree of gradients, finite.
+        states: the state of every tensor, a tree like the gradients.
         damping: positive, relative to the mean square of the gradient.
         correction: one over the sum of the weights in the averages, for their start at zero.
     """
-    shape = _folded_shape(grad)
-    axes = _short_axes(shape)
-    if not axes:
-        return grad, state
-    folded = sharding.whole(grad).reshape(shape)
-    ends = np.cumsum([n * n for _, n in axes])
-    whitened, new = folded, []
-    for (axis, n), kept in zip(axes, jnp.split(state, ends[:-1], axis=1), strict=True):
-        covariance, basis = kept.reshape(2, n, n)
-        gram = _gram(folded, axis)
-        root, covariance, basis = _follow(covariance, basis, gram, damping, correction)
-        whitened = _multiply(root, whitened, axis)
-        new.append(jnp.stack([covariance, basis]).reshape(2, -1))
-    whitened = sharding.split_like(whitened.reshape(grad.shape), grad)
-    return whitened, jnp.concatenate(new, axis=1)
+    leaves, structure = jax.tree.flatten(grads)
+    shapes = [_folded_shape(leaf) for leaf in leaves]
+    sides = [(i, axis, n) for i, shape in enumerate(shapes) for axis, n in _short_axes(shape)]
+    folded = {i: sharding.whole(leaves[i]).reshape(shapes[i]) for i, _, _ in sides}
+    old = dict(zip(sides, _unpack(structure.flatten_up_to(states), sides), strict=True))
+    roots, new = {}, {}
+    for length in dict.fromkeys(n for _, _, n in sides):
+        alike = [side for side in sides if side[2] == length]
+        kept = jnp.stack([old[side] for side in alike], axis=1)
+        grams = jnp.stack([_gram(folded[i], axis) for i, axis, _ in alike])
+        root, kept = _follow(kept, grams, damping, correction)
+        roots |= {side: root[k] for k, side in enumerate(alike)}
+        new |= {side: kept[:, k] for k, side in enumerate(alike)}
+    whitened, states = list(leaves), structure.flatten_up_to(states)
+    for i, white in folded.items():
+        own = [side for side in sides if side[0] == i]
+        for side in own:
+            white = _multiply(roots[side], white, side[1])
+        whitened[i] = sharding.split_like(white.reshape(leaves[i].shape), leaves[i])
+        states[i] = jnp.concatenate([new[side].reshape(2, -1) for side in own], axis=1)
+    return structure.unflatten(whitened), structure.unflatten(states)
+
+
+def _unpack(states: list[Array], sides: list[tuple[int, int, int]]) -> list[Array]:
+    """Covariance and basis ``[2, n, n]`` of every side, one after the other in a tensor's state."""
+    unpacked, start = [], dict.fromkeys(range(len(states)), 0)
+    for i, _, n in sides:
+        part = states[i][:, start[i] : start[i] + n * n]
+        unpacked.append(part.reshape(2, n, n))
+        start[i] += n * n
+    return unpacked
 
 
 def _gram(x: Float[Array, "..."], axis: int) -> Float[Array, "n n"]:
@@ -90,7 +106,7 @@ def _gram(x: Float[Array, "..."], axis: int) -> Float[Array, "n n"]:
     stride = max(x.size // (n * n), 1)
     if after == 1:
         some = x.reshape(-1, n)[::stride]
-        return some.T @ some / len(some)
+        return transposed(some) @ some / len(some)
     slices = x.reshape(-1, n, after)[:, :, ::stride]
     return jnp.sum(slices @ jnp.matrix_transpose(slices), axis=0) / (slices.size // n)
 
@@ -123,21 +139,30 @@ def _short_axes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _follow(
-    covariance: Float[Array, "n n"],
-    basis: Float[Array, "n n"],
-    gram: Float[Array, "n n"],
+    state: Float[Array, "2 sides n n"],
+    grams: Float[Array, "sides n n"],
     damping: Float[Array, ""],
     correction: Float[Array, ""],
-) -> tuple[Float[Array, "n n"], ...]:
-    """P, L and the orthonormal basis after one more gradient, whose G G' / n is given."""
-    covariance = covariance + (1.0 - DECAY) * (gram - covariance)
-    mean = correction * jnp.trace(covariance) / len(gram)
-    turned = basis.T @ (covariance * (correction / jnp.where(mean > SMALLEST, mean, 1.0))) @ basis
-    diagonal = jnp.diagonal(turned)
+) -> tuple[Float[Array, "sides n n"], Float[Array, "2 sides n n"]]:
+    """P of some sides, and their L and basis after one more gradient, whose G G' / n are given."""
+    covariance, basis = state
+    covariance = covariance + (1.0 - DECAY) * (grams - covariance)
+    mean = jnp.mean(_diagonal(covariance), axis=1)[:, None, None] * correction
+    scaled = covariance * (correction / jnp.where(mean > SMALLEST, mean, 1.0))
+    basis_transposed = transposed(basis)
+    turned = basis_transposed @ scaled @ basis
+    diagonal = _diagonal(turned)
     inverse = jax.lax.rsqrt(jnp.maximum(diagonal, 0.0) + damping)
-    root = (basis * inverse[None, :]) @ basis.T
-    gaps = diagonal[None, :] - diagonal[:, None]
+    root = (basis * inverse[:, None, :]) @ basis_transposed
+    gaps = diagonal[:, None, :] - diagonal[:, :, None]
     turns = turned * gaps / (jnp.square(gaps) + 2.0 * jnp.square(turned) + SMALLEST)
-    most = jnp.max(jnp.sum(jnp.abs(turns), axis=1))
+    most = jnp.max(jnp.sum(jnp.abs(turns), axis=2), axis=1)[:, None, None]
     basis = basis + basis @ (turns * (MAX_TURN / jnp.maximum(most, MAX_TURN)))
-    return root, covariance, 1.5 * basis - 0.5 * basis @ (basis.T @ basis)
+    basis = 1.5 * basis - 0.5 * basis @ (transposed(basis) @ basis)
+    return root, jnp.stack([covariance, basis])
+
+
+def _diagonal(matrices: Float[Array, "sides n n"]) -> Float[Array, "sides n"]:
+    """By a mask, because a gather is slow on CPU."""
+    mask = np.eye(matrices.shape[1], dtype=bool)[None]
+    return jnp.sum(jnp.where(mask, matrices, 0.0), axis=1)
