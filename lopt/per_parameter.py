@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lopt.blocks import CPU_BLOCK, as_rows, map_parameters
+from lopt.products import transposed
 from lopt.sharding import max_shards
 
 Net = dict[str, jax.Array]
@@ -198,7 +199,7 @@ def _num_layers(net: Net) -> int:
 
 def _layers(net: Net) -> list[tuple[jax.Array, jax.Array]]:
     """Weights [outputs, inputs] and biases, transposed once, not once per block."""
-    return [(net[f"w{i}"].T, net[f"b{i}"]) for i in range(_num_layers(net))]
+    return [(transposed(net[f"w{i}"]), net[f"b{i}"]) for i in range(_num_layers(net))]
 
 
 def _evaluate(
