@@ -153,7 +153,7 @@ class Devices(Section):
     """None: all there are (on a CPU one per core) that divide the pairs evenly."""
     particles: str | None = None
     """"sequential": the particles of a device one after the other; "parallel": all at once; None:
-    the first on a CPU, the second elsewhere."""
+    the first on a CPU (but for partners of a pair whose states are small), the second elsewhere."""
     block_size: int | None = None
     """Parameters of a tensor that a learned optimizer sees at once. None: by the platform."""
 

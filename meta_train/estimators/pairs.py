@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from meta_train.estimators.clocks import Keys
 from meta_train.groups import Std, sigma
-from meta_train.particles import map_particles
+from meta_train.particles import map_partners
 from meta_train.types import State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
 
@@ -125,11 +125,11 @@ def unroll_pair(
     thetas = antithetic(theta, eps)
 
     def start() -> State:
-        return map_particles(lambda theta: system.init(keys.init, theta, clock.horizon), thetas)
+        return map_partners(lambda theta: system.init(keys.init, theta, clock.horizon), thetas)
 
     def run(theta: Theta, state: State) -> tuple[State, Array]:
         return unroll(at(system, theta), keys.unroll, state, clock)
 
     states = jax.lax.cond(clock.starts, start, lambda: pair.states)
-    states, losses = map_particles(run, thetas, states)
+    states, losses = map_partners(run, thetas, states)
     return pair._replace(states=states), losses

@@ -12,7 +12,7 @@ import pytest
 import lopt
 import tasks
 from meta_train import PES, LoptSystem, MetaObjective, MetaTrainer
-from meta_train.particles import Execution
+from meta_train.particles import PARTNERS_TOGETHER, Execution, map_partners
 
 RATE = 0.02
 OPTIMIZER = lopt.LOPTS["sgd_schedule"](
@@ -175,6 +175,7 @@ def test_meta_training_survives_a_task_that_turns_nan():
 
 
 def test_sequential_and_parallel_execution_agree():
+    """By default a CPU takes the pairs in turn, and both partners of one at once."""
     system = LoptSystem(lopt.LOPTS["mlp"](hidden=(12,)), tasks.make("quadratic", dim=600))
 
     def run(execution):
@@ -186,10 +187,21 @@ def test_sequential_and_parallel_execution_agree():
         state, records = trainer.step(state)
         return state.theta, records["grad_norm"], program.count("scan")
 
-    *sequential, scans = run(Execution("sequential", block_size=64))
-    *parallel, fewer = run(Execution("parallel", block_size=2**20))
-    assert fewer < scans  # over particles, and over blocks
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), sequential, parallel)
+    *sequential, most = run(Execution("sequential", block_size=64))
+    *by_default, fewer = run(Execution(block_size=64))
+    *parallel, least = run(Execution("parallel", block_size=2**20))
+    assert least < fewer < most
+    for found in (by_default, parallel):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), sequential, found)
+
+
+def test_partners_with_large_states_take_turns():
+    def looks(size):
+        return str(jax.make_jaxpr(lambda x: map_partners(jnp.sum, x))(np.zeros((2, size))))
+
+    most = PARTNERS_TOGETHER // 4
+    assert "scan" not in looks(most)
+    assert "scan" in looks(most + 1)
 
 
 @pytest.mark.parametrize(
