@@ -200,6 +200,16 @@ class Clocks:
         return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, moved)
 
 
+def run_in(states: Any) -> float:
+    """Truncations that the groups in a tree of states have yet to run in the past, on average.
+
+    In the first meta-step they come on top of the one that counts.
+    """
+    leaves = jax.tree.leaves(states, is_leaf=lambda x: isinstance(x, Group))
+    past = [jnp.mean(x.past) for x in leaves if isinstance(x, Group)]
+    return float(sum(past) / len(past)) if past else 0.0
+
+
 def _stride(size: int) -> int:
     """A step that visits all of range(size) in turn, near the golden section of it."""
     middle = round(0.618 * size)

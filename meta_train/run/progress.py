@@ -30,6 +30,12 @@ def describe(run: Run, record: Record) -> str:
     )
 
 
+def describe_run_in(run: Run) -> str:
+    """Why the next meta-step takes longer than those after it; empty where it does not."""
+    work = run.run_in() if run.meta_step == 0 else 0
+    return f"clocks are run in, the work of about {work:.0f} meta-steps" if work >= 1 else ""
+
+
 class ProgressBar(Hook):
     """A bar that is redrawn in place; what is printed meanwhile appears above it.
 
@@ -50,7 +56,8 @@ class ProgressBar(Hook):
 
     def between(self, run: Run) -> None:
         """Show the bar, from before the first meta-step on."""
-        self._bar.update(self._task, total=run.meta_steps, visible=True)
+        words = describe_run_in(run) or None
+        self._bar.update(self._task, total=run.meta_steps, visible=True, description=words)
 
     def recorded(self, run: Run, records: Sequence[Record]) -> None:
         """Redraw with the newest record."""
@@ -77,6 +84,11 @@ class ProgressLines(Hook):
         self._next = 0.0
         self._estimated = False
         self._unprinted: str | None = None
+
+    def between(self, run: Run) -> None:
+        """Say what is before the first meta-step."""
+        if words := describe_run_in(run):
+            print(words, flush=True)
 
     def recorded(self, run: Run, records: Sequence[Record]) -> None:
         """Print the newest record if it is time, else keep it."""

@@ -17,6 +17,7 @@ from etils import epath
 
 from checkpoints import Saver, Store
 from meta_train.capacity import Capacity, Memory, free_bytes
+from meta_train.estimators.clocks import run_in
 from meta_train.groups import averaged
 from meta_train.mixture import Records
 from meta_train.particles import is_sequential
@@ -146,6 +147,10 @@ class Run:
     def unsaved(self) -> bool:
         """Whether this process has taken meta-steps that no checkpoint holds."""
         return self.meta_step > max(self._began_at, self._saver.saved or 0)
+
+    def run_in(self) -> float:
+        """How many meta-steps' work the next dispatch has first, to run the clocks in; about."""
+        return run_in(self.state.meta_state.estimator_states)
 
     def compile(self) -> Memory:
         """Compile the next dispatch, if one is left; another thread may make ``state`` meanwhile.

@@ -1,10 +1,15 @@
 import io
+import re
 from unittest import mock
 
+import jax
+import optax
 from rich.console import Console
 
+from meta_train import PES, MetaTrainer
 from meta_train.run import Run, progress
 from meta_train.run.tally import Tally
+from tests.meta_train.linear_system import SYSTEM, THETA
 
 RECORD = {
     "meta_step": 3,
@@ -70,3 +75,27 @@ def test_bar_shows_the_same(monkeypatch):
 
 def test_log_gets_lines(capsys):
     assert isinstance(progress.make_progress(), progress.ProgressLines)
+
+
+def test_what_is_before_the_first_meta_step_is_said_once(tmp_path, capsys):
+    trainer = MetaTrainer([SYSTEM], PES(40, 2, num_pairs=8), optax.adam(0.1))
+    lines = progress.ProgressLines()
+    run = Run(trainer, jax.random.key(0), tmp_path, meta_steps=2, theta=THETA, hooks=[lines])
+    # Ages are spread evenly over the 20 truncations of an episode, so that 9.5 is their mean.
+    assert 8 < run.run_in() < 11
+    run.train()
+    assert run.run_in() == 0
+    run.close()
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown] == ["clocks", "meta-step", "meta-step"]
+    assert re.search(r"the work of about (8|9|10|11) meta-steps", shown[0])
+
+
+def test_nothing_is_said_where_there_is_nothing(tmp_path, capsys):
+    estimator = PES(40, 2, num_pairs=8, staggered=False)
+    trainer = MetaTrainer([SYSTEM], estimator, optax.adam(0.1))
+    lines = progress.ProgressLines()
+    run = Run(trainer, jax.random.key(0), tmp_path, meta_steps=1, theta=THETA, hooks=[lines])
+    lines.between(run)
+    run.close()
+    assert capsys.readouterr().out == ""
