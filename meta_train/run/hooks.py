@@ -127,13 +127,18 @@ class Profile(Hook):
 
     def close(self) -> None:
         """Stop the trace, if one was begun."""
-        if self._tracing is not None:
+        if self._tracing is None:
+            return
+        staging, self._tracing = self._tracing, None
+        try:
             jax.profiler.stop_trace()
-            self._tracing.persist()
-            self._tracing.close()
-            self._tracing = None
+            staging.persist()
+        except OSError as error:
+            print(f"profile: it cannot be written ({error.strerror or error})", flush=True)
+        else:
             print(
                 f"profile: `pip install xprof`, then `xprof --logdir={self._folder}`; or open the "
                 f".trace.json.gz below {self._folder} at https://ui.perfetto.dev",
                 flush=True,
             )
+        staging.close()

@@ -47,6 +47,7 @@ def soon_stale(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs does
 def test_every_command_takes_a_bucket(remote, tmp_path, capsys, user_error):
     address, folder = remote
     finish(*SHORT, f"--workdir={tmp_path / 'local'}")
