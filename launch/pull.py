@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> int:
         ("ADDRESS", "OUT"),
         "lopt pull hf://me/my_optimizer my_optimizer",
     )
-    with errors.mistakes(), errors.writing():
+    with errors.mistakes("", ValueError, OSError):
         hub.pull(address, out)
     print(f"{out}: the bundle at {address}")
     return errors.DONE
