@@ -33,11 +33,16 @@ class Method(NamedTuple):
     learning_rate: float
     clip_norm: float | None = None
     """Largest global norm of a meta-gradient; None: no limit."""
+    decay_steps: int | None = None
+    """Meta-steps over which the learning rate falls to 0, as a cosine; None: it stays."""
 
     @functools.cache  # noqa: B019 (few methods; one optimizer, so that seeds share a program)
     def make_optimizer(self) -> optax.GradientTransformation:
         """The meta-optimizer."""
-        optimizer = getattr(optax, self.optimizer)(self.learning_rate)
+        rate: optax.ScalarOrSchedule = self.learning_rate
+        if self.decay_steps is not None:
+            rate = optax.cosine_decay_schedule(self.learning_rate, self.decay_steps)
+        optimizer = getattr(optax, self.optimizer)(rate)
         if self.clip_norm is None:
             return optimizer
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.image import imread
 
 from launch import cli
+from meta_train.estimators.pes import PES
 from meta_train.experiments import EXPERIMENTS, comparison
 from meta_train.experiments.comparison import Expected
 
@@ -137,6 +138,18 @@ def test_losses_that_are_not_finite_are_kept_and_never_hold(tmp_path):
             surface=None,
         )
         assert not any(entry["holds"] for entry in found(tmp_path))
+
+
+def test_learning_rate_falls_to_zero_where_it_decays():
+    method = comparison.Method(PES(10, 5, num_pairs=1, std=0.1), "sgd", 0.5, decay_steps=4)
+    optimizer = method.make_optimizer()
+    assert method.make_optimizer() is optimizer
+    state, steps = optimizer.init(np.ones(())), []
+    for _ in range(6):
+        step, state = optimizer.update(np.ones(()), state)
+        steps.append(float(step))
+    expected = [-0.25 * (1 + np.cos(np.pi * min(i, 4) / 4)) for i in range(6)]
+    np.testing.assert_allclose(steps, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
