@@ -144,9 +144,9 @@ def test_learning_rate_falls_to_zero_where_it_decays():
     method = comparison.Method(PES(10, 5, num_pairs=1, std=0.1), "sgd", 0.5, decay_steps=4)
     optimizer = method.make_optimizer()
     assert method.make_optimizer() is optimizer
-    state, steps = optimizer.init(np.ones(())), []
+    state, steps = optimizer.init(np.float32(1)), []
     for _ in range(6):
-        step, state = optimizer.update(np.ones(()), state)
+        step, state = optimizer.update(np.float32(1), state)
         steps.append(float(step))
     expected = [-0.25 * (1 + np.cos(np.pi * min(i, 4) / 4)) for i in range(6)]
     np.testing.assert_allclose(steps, expected, atol=1e-7)
