@@ -1,4 +1,4 @@
-"""Saving in the background, so that the loop goes on while a step is written."""
+"""Saving in the background, so that the loop continues while a step is written."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor

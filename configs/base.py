@@ -135,7 +135,7 @@ class BadSteps(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint(Section):
-    """Saving the state of the run, from which the same command goes on where it was stopped."""
+    """Saving the state of the run, from which the same command resumes where it was stopped."""
 
     every_steps: Index = 100
     """Meta-steps between two. 0: only at the end and when stopped by a signal."""
@@ -211,7 +211,7 @@ class RunConfig(Section):
     writers: tuple[str, ...] = ("tensorboard",)
     """Who gets the records besides metrics.jsonl: "tensorboard" (events/), "wandb" (wandb/, offline
     unless the environment has WANDB_MODE=online), "mlflow" (mlflow/mlflow.db, or the server of
-    MLFLOW_TRACKING_URI). A run that goes on does so in the same run of a tracker."""
+    MLFLOW_TRACKING_URI). A resumed run continues in the same run of a tracker."""
     profile: tuple[Count, Count] | None = None
     """First and last meta-step of a window that jax.profiler traces into profile/. The first of a
     run is 1, and includes what happens once. None: no trace."""

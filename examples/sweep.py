@@ -4,7 +4,7 @@ pip install 'lopt[train]' optuna
 python examples/sweep.py [FOLDER [TRIALS]]
 
 Every trial is a run of its own, which meta-validation judges as it goes. FOLDER/sweep.db holds the
-study in SQLite: the same command goes on with it until it has so many trials, and several commands
+study in SQLite: the same command resumes with it until it has so many trials, and several commands
 may share it. A trial takes a few seconds on one core.
 """
 

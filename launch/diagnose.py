@@ -28,7 +28,7 @@ class Arguments:
     )
     minutes: float = flag("X", "of measuring; drawing the meta-loss may add to it", default=3.5)
     workdir: str = flag("DIR", "where it goes: table.csv, summary.json, variance and landscape as "
-                        "PNG and PDF; parts/, from which the same command goes on after a stop",
+                        "PNG and PDF; parts/, from which the same command resumes after a stop",
                         default="runs/diagnose")  # fmt: skip
 
 

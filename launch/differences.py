@@ -1,4 +1,4 @@
-"""In what two configs of one run differ, and what it means to go on all the same."""
+"""In what two configs of one run differ, and what it means to resume all the same."""
 
 import json
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def keeps_particles(changed: Iterable[str]) -> bool:
 
 
 def consequences(changed: Iterable[str]) -> list[str]:
-    """What going on with these changes means, in a line for each."""
+    """What resuming with these changes means, in a line for each."""
     lines = ["theta and the number of the meta-step are kept"]
     if keeps_particles(changed):
         lines.append("particles, accumulators and clocks are kept")

@@ -132,7 +132,7 @@ def lock(output: "epath.Path") -> Iterator[None]:
 
 
 def check_agreement(meta_step: int) -> None:
-    """Make sure that all processes go on from the same meta-step.
+    """Make sure that all processes resume from the same meta-step.
 
     Raises:
         RunFailed: they do not, as where they do not see the same work folder.
@@ -140,8 +140,8 @@ def check_agreement(meta_step: int) -> None:
     found = sorted(set(_gather(meta_step)))
     if len(found) > 1:
         raise errors.RunFailed(
-            f"the processes would go on from different meta-steps ({found}); --workdir must be one "
-            "folder that all of them share"
+            f"the processes would resume from different meta-steps ({found}); --workdir must be "
+            "one folder that all of them share"
         )
 
 

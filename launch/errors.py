@@ -1,4 +1,4 @@
-"""What a command says and returns when it cannot go on.
+"""What a command says and returns when it cannot continue.
 
 Exit statuses of every command are here and nowhere else.
 """
@@ -14,7 +14,7 @@ FAILED = 1
 USER_ERROR = 2
 """The user's mistake; one line on stderr says what to change."""
 STOPPED = 75
-"""Stopped by a signal after saving; the same command goes on from there."""
+"""Stopped by a signal after saving; the same command resumes from there."""
 
 
 class UserError(Exception):
@@ -26,7 +26,7 @@ class UserError(Exception):
 
 
 class RunFailed(Exception):
-    """A run that cannot go on, or did not end well, through no mistake of the user.
+    """A run that cannot continue, or did not end well, through no mistake of the user.
 
     Shown like a ``UserError``, with exit status 1.
     """
@@ -64,7 +64,7 @@ def writing() -> Iterator[None]:
     except NotWritten as error:
         raise RunFailed(
             f"{error.filename} cannot be written ({error.strerror}); what is finished is kept, and "
-            "the same command goes on from there"
+            "the same command resumes from there"
         ) from error
 
 

@@ -20,14 +20,14 @@ class Arguments(distributed.Process):
         "DIR",
         "where the run goes: config.json, metrics.jsonl, events/, checkpoints/, plots, and at the "
         "end bundle/, the optimizer with the best meta-validation. A run that was stopped there "
-        "goes on by itself; a second one is refused while one goes on",
+        "resumes by itself; a second one is refused while one is running",
         example="runs/digits",
     )
     restore_from: str | None = flag(
         "DIR", "start a new run from the newest checkpoint in another run's folder"
     )
     allow_config_change: bool = flag(
-        "", "go on from a checkpoint of another config; says what is kept"
+        "", "resume from a checkpoint of another config; says what is kept"
     )
 
 
@@ -43,7 +43,7 @@ usage: lopt meta-train --config=CONFIG --workdir=DIR [--config.FIELD=VALUE ...] 
 {options.help_of(Arguments, _CONFIG)}
 
 Ctrl-C or SIGTERM: the meta-step is finished and saved, and the command ends with status 75; run it
-again to go on. A second one ends it at once. Other statuses: 0 done, 2 your mistake, 1 a failure.
+again to resume. A second one ends it at once. Other statuses: 0 done, 2 your mistake, 1 a failure.
 
 example: lopt meta-train --config=digits_mlp_pes --workdir=runs/digits
 """

@@ -23,7 +23,7 @@ class Arguments:
         "DIR",
         "where it goes, runs/reproduce/NAME-PRESET by default: results.csv (tidy: one row per "
         "measured point), figures as PNG and PDF, summary.json with the verdict, and parts/ (what "
-        "is finished; from there the same command goes on after a stop)",
+        "is finished; from there the same command resumes after a stop)",
     )
 
 

@@ -74,7 +74,7 @@ def config_of(step: Step) -> RunConfig:
     if "config" not in step.metadata:
         raise errors.UserError(
             f"checkpoint {step.folder} has no config: its run was made from Python, not by `lopt "
-            "meta-train`; go on with it there"
+            "meta-train`; resume it there"
         )
     where = f"the config of checkpoint {step.folder} is not of this version: "
     with errors.mistakes(where, errors.UserError):

@@ -47,21 +47,21 @@ def run(
 ) -> bool:
     """Meta-train as ``config`` says and write everything into ``folder``.
 
-    A run that was begun in ``folder`` goes on from its newest good checkpoint.
+    A run that was begun in ``folder`` resumes from its newest good checkpoint.
 
     Args:
         config: complete config, see ``launch.configuration``.
         folder: work folder, see ``launch.workdir.prepare``.
         restore_from: another run's folder, from which a new one takes its start.
-        allow_config_change: go on from a checkpoint of another config as far as that has a meaning.
+        allow_config_change: resume from a checkpoint of another config, as far as that makes sense.
 
     Returns:
         Whether a signal has stopped it, after saving; else all is done.
 
     Raises:
         UserError: a config that cannot be built, or is not that of the run in ``folder``, or
-            another run goes on there; nothing was written then.
-        RunFailed: the run could not go on, or its end could not be saved.
+            another run is going there; nothing was written then.
+        RunFailed: the run could not continue, or its end could not be saved.
     """
     started = time.monotonic()
     process.one_device_per_core()
@@ -165,7 +165,7 @@ def _run(
         raise errors.RunFailed(str(error)) from error
     if stop.requested():
         step = training.meta_step
-        print(f"stopped after meta-step {step}; the same command goes on from there", flush=True)
+        print(f"stopped after meta-step {step}; the same command resumes from there", flush=True)
         return True
     try:
         _finish(training, experiment, config, metadata, output)

@@ -67,7 +67,7 @@ class StopSignals:
     """A context in which SIGTERM and SIGINT (Ctrl-C) ask for a stop.
 
     While nothing is unsaved, as when a run compiles or compares, the first signal ends the process
-    at once with status 75: the same command goes on from the last checkpoint. Else ``requested()``
+    at once with status 75: the same command resumes from the last checkpoint. Else ``requested()``
     turns true, for the loop to save and stop. A second signal ends the process at once with status
     128 + its number.
 

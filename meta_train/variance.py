@@ -1,8 +1,8 @@
 """How an estimator's meta-gradients scatter at one theta, and what they cost.
 
 Whole runs are repeated from independent keys with theta held fixed. Estimates of different runs are
-independent; those of one run are not, for a particle goes on from where it was: standard errors are
-therefore taken over runs alone, by the jackknife.
+independent; those of one run are not, for a particle continues from where it was: standard errors
+are therefore taken over runs alone, by the jackknife.
 """
 
 import functools

@@ -23,7 +23,7 @@ class Arguments:
     workdir: str = flag(
         "DIR",
         "where it goes: calibrated.json (settings, and how they were found), parts/ (finished "
-        "trials, from which the same command goes on)",
+        "trials, from which the same command resumes)",
         example="runs/calibrated",
     )
     baselines: tuple[str, ...] = flag(
@@ -56,7 +56,7 @@ setting.
 
 The lowest mean, over tasks and seeds, of log(mean training loss / first loss of the run) wins. A
 ratio below 1e-6 counts as that, one above 10 and a run that diverges as 10. Exit status: 0 done, 75
-stopped by Ctrl-C or SIGTERM, run it again to go on; 2 your mistake, 1 a failure.
+stopped by Ctrl-C or SIGTERM, run it again to resume; 2 your mistake, 1 a failure.
 
 example: lopt calibrate --config=general --workdir=runs/calibrated
 """

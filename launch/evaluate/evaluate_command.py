@@ -15,7 +15,7 @@ class Arguments:
     workdir: str = flag(
         "DIR",
         "where the evaluation goes: config.json, results.csv (tidy: one row per recorded point), "
-        "summary.json (measures), parts/ (finished results, from which the same command goes on "
+        "summary.json (measures), parts/ (finished results, from which the same command resumes "
         "where it was stopped)",
         example="runs/digits/held_out",
     )
@@ -45,7 +45,7 @@ again; hyperparameters for the packaged suites come with the package. From cold:
 
 A held-out task that an optimizer was meta-trained on or chosen by is refused;
 --config.tasks.LABEL.set=meta_training (or validation) shows it as what it is. Ctrl-C ends with
-status 75; run it again to go on. Other statuses: 0 done, 2 your mistake, 1 a failure.
+status 75; run it again to resume. Other statuses: 0 done, 2 your mistake, 1 a failure.
 
 example: lopt evaluate general runs/digits --config=held_out --workdir=runs/held_out
 """

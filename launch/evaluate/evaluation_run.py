@@ -41,7 +41,7 @@ from meta_train.evaluation.workload import HELD_OUT, META_TRAINING
 from meta_train.run import run_folder
 
 _PARTS = "parts"
-"""Folder of finished parts, from which a stopped evaluation goes on."""
+"""Folder of finished parts, from which a stopped evaluation resumes."""
 _SEED = 1_000_003
 """What is added to the seed of the run."""
 
@@ -49,7 +49,7 @@ _SEED = 1_000_003
 def evaluate(config: EvaluationConfig, bundles: Sequence[str], folder: epath.Path) -> None:
     """Judge bundles and baselines as ``config`` says and write everything into ``folder``.
 
-    An evaluation that was stopped goes on with what is not finished.
+    A stopped evaluation resumes with what is not finished.
 
     Args:
         config: complete config, see configs/held_out.py.

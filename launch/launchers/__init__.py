@@ -2,7 +2,7 @@
 
 A launcher is a module with ``HELP`` (usage, exit statuses, common failures with their remedies) and
 ``run(arguments) -> exit status``. Each only starts ``lopt meta-train`` and starts it again: that a
-run goes on where it was stopped is the work folder's doing.
+run resumes where it was stopped is the work folder's doing.
 """
 
 import importlib
@@ -27,7 +27,7 @@ usage: lopt launch LAUNCHER [FLAGS] -- --config=CONFIG --workdir=DIR [ARGUMENTS 
 
 What stands after `--` is handed to `lopt meta-train` unchanged. Every launcher has --dry_run, which
 prints what it would run and runs nothing, and --max_restarts: a run that fails is started again, a
-little later every time, and goes on from its last checkpoint; a mistake of yours (status 2) is not.
+little later every time, and resumes from its last checkpoint; a mistake of yours (status 2) is not.
 
 `lopt launch LAUNCHER --help` shows the flags, an example, and common failures with their remedies.
 

@@ -34,7 +34,7 @@ usage: lopt launch local --processes=N [FLAGS] -- --config=CONFIG --workdir=DIR 
 {help_of(Processes)}
 
 Process 0 writes to this terminal; lines of process 1 begin with [1]. When one process dies, the
-others may take 30 s to end by themselves; then all are started again and go on from the last
+others may take 30 s to end by themselves; then all are started again and resume from the last
 checkpoint. Ctrl-C or SIGTERM is handed on once: the processes save and end; a second one kills
 them. No process outlives this command, even if it is killed.
 

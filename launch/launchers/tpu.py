@@ -121,7 +121,7 @@ This command waits until the TPU is there, installs, runs `lopt meta-train` on a
 with it. --workdir is in a bucket that the TPU's service account may write to, or on a file system
 that the startup script mounts on every host and lets you write to: Filestore, NFS, Lustre.
 
-Ctrl-C or SIGTERM: the hosts save and stop, status 75; the same command goes on. A second one leaves
+Ctrl-C or SIGTERM: the hosts save and stop, status 75; the same command resumes. A second one leaves
 the hosts to themselves.
 
 Exit status: 0 done, 2 your mistake, 75 stopped by a signal after saving, 1 failed in every try.

@@ -55,7 +55,7 @@ class Plan:
         seed: every random number follows from it.
         devices: over which particles are split.
         execution: how particles are mapped.
-        folder: where measurements are kept, so that the same call goes on where it was stopped.
+        folder: where measurements are kept, so that the same call resumes where it was stopped.
 
     Raises:
         ValueError: a number is out of range.

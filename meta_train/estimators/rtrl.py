@@ -31,7 +31,7 @@ class Influence(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RTRL(GradientEstimator):
-    """Forward-mode differentiation that goes on from truncation to truncation.
+    """Forward-mode differentiation that continues from truncation to truncation.
 
         J_t = ds_t/ds_{t-1} J_{t-1} + ds_t/dtheta
         g = C / K * mean over particles of the sum of live dl_t/ds_{t-1} J_{t-1} + dl_t/dtheta,

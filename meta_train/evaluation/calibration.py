@@ -117,7 +117,7 @@ class Calibration:
         num_seeds: training runs of every setting on each task.
         budget: number of settings.
         seed: everything random follows from it.
-        store: where scores are looked for and kept, so that what was stopped goes on.
+        store: where scores are looked for and kept, so that what was stopped resumes.
     """
 
     tasks: Mapping[str, Task]

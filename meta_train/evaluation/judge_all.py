@@ -39,7 +39,7 @@ def evaluate(
         optimizers: see ``learned`` and ``baseline``; their names differ.
         suite: tasks, and changes of them, whose label is that of the task itself.
         plan: how to tune and judge; None: as ``Plan()`` says.
-        store: where finished results are looked for and kept, so that what was stopped goes on.
+        store: where finished results are looked for and kept, so that what was stopped resumes.
         devices: each trains one optimizer at a time; None: one core of a CPU, or every device. A
             CPU may be named several times.
         progress: is called whenever an optimizer is done with a task.

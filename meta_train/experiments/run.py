@@ -1,4 +1,4 @@
-"""Running an experiment, going on where it was stopped; then tables, figures and verdict."""
+"""Running an experiment, resuming where it was stopped; then tables, figures and verdict."""
 
 import csv
 import io

@@ -99,7 +99,7 @@ class BadSteps(Hook):
 class Profile(Hook):
     """Traces a window of meta-steps with ``jax.profiler``, and says how to look at it.
 
-    Dispatches are traced whole. A run that goes on within the window traces the rest of it.
+    Dispatches are traced whole. A run that resumes within the window traces the rest of it.
 
     Args:
         folder: receives the trace.

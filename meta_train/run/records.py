@@ -66,7 +66,7 @@ class Records(Hook):
         self._write(line)
 
     def snapshot(self) -> dict[str, Any]:
-        """Sizes of all files, to which going on from the checkpoint will cut them."""
+        """Sizes of all files, to which resuming from the checkpoint will cut them."""
         for writer in self._writers:
             self._try(writer.flush)
         return {"files": {METRICS: self._file.size, **_event_sizes(self._folder)}}
@@ -139,8 +139,8 @@ class Records(Hook):
         except OSError as error:
             if not self._disk_failed:
                 print(
-                    f"records cannot be written ({error.strerror or error}); training goes on, and "
-                    f"{METRICS} is completed when they can",
+                    f"records cannot be written ({error.strerror or error}); training continues, "
+                    f"and {METRICS} is completed when they can",
                     flush=True,
                 )
             self._disk_failed = True

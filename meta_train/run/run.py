@@ -50,11 +50,11 @@ class Hook:
         """Let what ``snapshot`` told of outlast the process and the machine.
 
         Called before the checkpoint counts that holds the snapshot, in another thread than all
-        else, while the run goes on. Where it raises ``OSError`` the checkpoint is not written.
+        else, while the run continues. Where it raises ``OSError`` the checkpoint is not written.
         """
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from what ``snapshot`` gave to the checkpoint that the run goes on from."""
+        """Resume from what ``snapshot`` gave to the checkpoint that the run resumes from."""
 
     def close(self) -> None:
         """Called when the run is closed."""
@@ -223,7 +223,7 @@ class Run:
         return best
 
     def restore(self, start: Start | None = None) -> bool:
-        """Go on from the newest whole checkpoint in the run's folder, or from ``start``.
+        """Resume from the newest whole checkpoint in the run's folder, or from ``start``.
 
         Returns:
             Whether there is one; where not, the run starts afresh.
@@ -320,4 +320,4 @@ class Run:
 
 
 def _tell_failure(failure: str) -> None:
-    print(f"checkpoint: {failure}; training goes on", flush=True)
+    print(f"checkpoint: {failure}; training continues", flush=True)

@@ -1,4 +1,4 @@
-"""What a checkpoint gives: where a run goes on, its theta, and what it has spent."""
+"""What a checkpoint gives: where a run resumes, its theta, and what it has spent."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ _AVERAGE = re.compile(r"meta_state/(meta_opt_state/(?:\d+/)*theta)(?:/.*)?")
 
 
 class RunFailed(Exception):
-    """A run that cannot go on, or whose state cannot be saved; the message is for its user."""
+    """A run that cannot continue, or whose state cannot be saved; the message is for its user."""
 
 
 class RunState(NamedTuple):
@@ -32,7 +32,7 @@ class RunState(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a run goes on."""
+    """Where a run resumes."""
 
     number: int
     """Meta-steps that are done."""
@@ -64,7 +64,7 @@ def find(store: Store, load: Callable[[Store, Step], RunState], own: bool = True
         except DamagedError as error:
             print(f"checkpoint {folder} is damaged: {error}", flush=True)
             continue
-        print(f"going on after meta-step {number}, from {folder}", flush=True)
+        print(f"resuming after meta-step {number}, from {folder}", flush=True)
         return Start(number, state, step.metadata, own)
     if numbers:
         raise RunFailed(

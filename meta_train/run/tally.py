@@ -13,7 +13,7 @@ _KEPT = ("inner_steps", "diverged", "skipped", "bad_in_a_row", "meta_loss")
 
 
 class Tally:
-    """What a run has come to, over all processes that have gone on with it.
+    """What a run has come to, over all processes that have worked on it.
 
     The numbers of a dispatch are fetched when the one after it has been handed to the device, so
     that the device never waits for the host.
@@ -73,7 +73,7 @@ class Tally:
         return {"seconds": self.seconds, **{name: getattr(self, name) for name in _KEPT}}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from a snapshot; that of an older version may lack some of it."""
+        """Resume from a snapshot; that of an older version may lack some of it."""
         self._began -= snapshot["seconds"]
         for name in _KEPT:
             setattr(self, name, snapshot.get(name, getattr(self, name)))

@@ -88,7 +88,7 @@ class Writer(abc.ABC):
 class Tracker(Writer):
     """A writer into a tracker, whose run cannot be cut back to a checkpoint.
 
-    When a run goes on, everything that stands in metrics.jsonl is written to the tracker again,
+    When a run resumes, everything that stands in metrics.jsonl is written to the tracker again,
     and after it the meta-steps that are taken again. The tracker leaves out what it has already: so
     that nothing is missing, whatever was lost on the way to it, and nothing is there twice.
     """

@@ -70,7 +70,7 @@ def test_every_command_takes_a_bucket(remote, tmp_path, capsys, user_error):
         assert (folder / made / "report.html").stat().st_size > 10_000
     more = ("--config.meta_steps=14", f"--restore_from={address}/run")
     finish(*SHORT, *more, f"--workdir={tmp_path / 'next'}")
-    assert f"going on after meta-step 12, from {address}/run" in capsys.readouterr().out
+    assert f"resuming after meta-step 12, from {address}/run" in capsys.readouterr().out
     assert "holds no checkpoints" in user_error(
         "meta-train", *SHORT, f"--restore_from={address}/none", f"--workdir={tmp_path / 'other'}"
     )

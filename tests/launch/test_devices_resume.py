@@ -1,4 +1,4 @@
-"""A run that is stopped on some devices and goes on on others."""
+"""A run that is stopped on some devices and resumes on others."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def test_other_devices_go_on_with_the_same_numbers(counts, tmp_path):
     shown = meta_train([(tmp_path / "one", 10 * len(counts), 1), *several])
     assert re.findall(r"on (\d) x cpu", shown) == ["1", *map(str, counts)]
     stops = [str(10 * (i + 1)) for i in range(len(counts) - 1)]
-    assert re.findall(r"going on after meta-step (\d+)", shown) == stops
+    assert re.findall(r"resuming after meta-step (\d+)", shown) == stops
     expected, found = arrays(tmp_path / "one"), arrays(tmp_path / "several")
     assert list(found) == list(expected)
     for name, array in expected.items():

@@ -59,7 +59,7 @@ def test_training_goes_on_and_nothing_is_missing_when_there_is_space_again(small
     process = start(*RUN, f"--workdir={small_disk / 'run'}")
     wait_for(small_disk / "run", 60)
     fill(small_disk)
-    seen = read_until(process, "could not be saved (No space left on device); training goes on")
+    seen = read_until(process, "could not be saved (No space left on device); training continues")
     good = Store(small_disk / "run" / "checkpoints").numbers()
     assert good
     os.unlink(small_disk / "filler")

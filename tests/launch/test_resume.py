@@ -1,4 +1,4 @@
-"""Runs that are killed and go on: the end is that of an undisturbed run, bit for bit."""
+"""Runs that are killed and resume: the end is that of an undisturbed run, bit for bit."""
 
 import json
 import os
@@ -206,7 +206,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(number, undisturbed, tmp_pa
     assert f"{signal.Signals(number).name}: saving after this meta-step" in output
     assert Store(tmp_path / "checkpoints").numbers()[-1] >= 20
     finish(*command)
-    assert "going on after meta-step" in capsys.readouterr().out
+    assert "resuming after meta-step" in capsys.readouterr().out
     assert_same_run(tmp_path, expected)
 
 
@@ -292,7 +292,7 @@ def test_allowed_changes_are_explained(run_folder, capsys):
     shown = capsys.readouterr().out
     assert "config.estimator.num_pairs: 2 -> 4" in shown
     assert "all particles start new episodes" in shown
-    assert "going on after meta-step 60" in shown
+    assert "resuming after meta-step 60" in shown
 
 
 def test_a_change_of_the_meta_optimizer_keeps_the_particles(run_folder, capsys):
@@ -312,7 +312,7 @@ def test_a_change_of_the_meta_optimizer_keeps_the_particles(run_folder, capsys):
 def test_another_runs_checkpoint_starts_a_new_run(finished, tmp_path, capsys):
     more = (f"--restore_from={finished}", "--config.meta_steps=64")
     assert meta_train(tmp_path, *more) == 0
-    assert f"going on after meta-step 60, from {finished}" in capsys.readouterr().out
+    assert f"resuming after meta-step 60, from {finished}" in capsys.readouterr().out
     assert [line["meta_step"] for line in records(tmp_path) if "snr" in line] == [*range(61, 65)]
     line = "holds no checkpoints of a run"
     assert meta_train(tmp_path / "other", f"--restore_from={tmp_path / 'events'}") == 2
@@ -330,7 +330,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(run_folder, fini
     finish(*TINY, f"--workdir={run_folder}")
     shown = capsys.readouterr().out
     assert f"checkpoints/{numbers[-1]} is damaged: manifest.json" in shown
-    assert f"going on after meta-step {numbers[-2]}" in shown
+    assert f"resuming after meta-step {numbers[-2]}" in shown
     assert_same_run(run_folder, finished)
 
 

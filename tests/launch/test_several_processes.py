@@ -1,4 +1,4 @@
-"""Runs of two processes, each with four devices: one is killed, both are stopped, one goes on."""
+"""Runs of two processes, each with four devices: one is killed, both are stopped, one resumes."""
 
 import os
 import re
@@ -93,7 +93,7 @@ def test_after_kill_9_both_start_again_and_end_like_an_undisturbed_run(undisturb
     assert time.monotonic() - began < 30
     shown = end_of(process)
     assert "worker 1 was ended by SIGKILL; restart 1 of 1" in shown
-    assert "going on after meta-step" in shown
+    assert "resuming after meta-step" in shown
     assert_same_run(tmp_path, undisturbed)
 
 
@@ -113,7 +113,7 @@ def test_one_process_goes_on_where_two_have_stopped(devices, undisturbed, alone,
     shutil.copytree(undisturbed, folder)
     longer = (*FIELDS, f"--config.meta_steps={META_STEPS + 10}")
     shown = end_of(start(("meta-train",), *longer, f"--workdir={folder}", devices=devices))
-    assert f"going on after meta-step {META_STEPS}" in shown
+    assert f"resuming after meta-step {META_STEPS}" in shown
     assert f"on {devices} x cpu" in shown
     expected, found = arrays(alone), arrays(folder)
     for name, array in expected.items():

@@ -1,4 +1,4 @@
-"""A killed run goes on in the same run of every tracker, as the tracker's own reader shows it."""
+"""A killed run continues in the same run of every tracker, as the tracker's own reader shows it."""
 
 import importlib.util
 import json
@@ -105,7 +105,7 @@ def kill_at(meta_step, *command):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, compilation_cache):
-    """A run with all trackers that are there, which was killed and has gone on."""
+    """A run with all trackers that are there, which was killed and has resumed."""
     folder = tmp_path_factory.mktemp("killed")
     there = [x for x in ("wandb", "mlflow") if importlib.util.find_spec(x)]
     command = (*TINY, f"--config.writers={('tensorboard', *there)}", f"--workdir={folder}")

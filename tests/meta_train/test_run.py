@@ -74,7 +74,7 @@ class SaveEvery(Hook):
 
 
 def counting(folder, meta_steps, per_dispatch, *hooks, done=0):
-    """A run of a ``Counter`` that goes on after ``done`` meta-steps, and its calls."""
+    """A run of a ``Counter`` that resumes after ``done`` meta-steps, and its calls."""
     calls = Calls()
     run = Run(
         Counter([ToyRegression()], ESTIMATOR, optax.sgd(1.0), steps_per_dispatch=per_dispatch),

@@ -284,7 +284,7 @@ def test_a_disk_that_is_full_fails_the_command(tmp_path, monkeypatch, capsys):
     assert cli.main(["evaluate", *SMALL, f"--workdir={tmp_path}"]) == 1
     shown = capsys.readouterr().err
     assert "cannot be written (No space left on device)" in shown
-    assert "the same command goes on from there" in shown
+    assert "the same command resumes from there" in shown
 
 
 def test_a_file_that_cannot_be_read_is_not_called_unwritable(evaluate, tmp_path, monkeypatch):
