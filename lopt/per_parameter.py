@@ -241,7 +241,7 @@ def _first_layer(
     units = [sum((weights[i, j] * x for i, x in full), start=bias[j]) for j in range(bias.shape[0])]
     for indices, arrays in groups.values():
         # A matrix product, because XLA would otherwise repeat these sums for every parameter.
-        part = jnp.tensordot(weights[indices].T, jnp.concatenate(arrays), axes=1)
+        part = jnp.tensordot(transposed(weights[indices]), jnp.concatenate(arrays), axes=1)
         units = [unit + part[j] for j, unit in enumerate(units)]
     return units
 
