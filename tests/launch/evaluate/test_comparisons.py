@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from launch.evaluate import together
+from meta_train.evaluation import together
 from meta_train.evaluation.comparisons import ITSELF, compare, merge
 
 SEEDS = 2

@@ -14,9 +14,8 @@ import pytest
 import lopt
 from configs.held_out import EvaluationConfig
 from launch import cli, configuration
-from launch.evaluate import together
 from lopt import bundle_config
-from meta_train.evaluation import Evaluation, judge, terminal_tables
+from meta_train.evaluation import Evaluation, judge, terminal_tables, together
 from meta_train.evaluation.evaluation import COLUMNS
 from meta_train.evaluation.model_card import judged
 from meta_train.report.page import make as make_page
