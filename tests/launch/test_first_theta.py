@@ -93,7 +93,9 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path, user_error):
     assert f"config.init_from={tmp_path}" in line
 
 
-@pytest.mark.parametrize("split", ["train", "valid", "mixed"])
+@pytest.mark.parametrize(
+    "split", [*(pytest.param(x, marks=pytest.mark.slow) for x in ("train", "valid")), "mixed"]
+)
 def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
     made = config(
         objective__unit="first_theta",

@@ -71,6 +71,7 @@ def test_the_variance_of_nres_does_not_depend_on_truncations():
         assert found == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_variance_falls_in_inverse_proportion_to_the_pairs():
     system, pairs = make("independent", 3, 4), [1, 10, 100, 1000]
     found = [
@@ -88,6 +89,7 @@ def test_influences_are_derivatives_by_the_theta_of_each_truncation():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_net_that_reads():
     """Repeated characters agree, random ones do not; the formula holds for both and for a text."""
     growth = {}

@@ -90,6 +90,7 @@ def test_few_parameters_need_few_directions():
     np.testing.assert_allclose(found, exact, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_at_equal_cost_its_variance_is_below_that_of_uoro():
     """2 r + 1 derivatives per inner step, where UORO takes three."""
     exact = grads(RTRL(20, 5, num_particles=1, staggered=False), NET, THETA)[0].mean(axis=0)
