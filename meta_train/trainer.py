@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from meta_train.capacity import Memory
+from meta_train.capacity import Capacity, Memory, free_bytes
 from meta_train.mixture import Mixture, Records, inclusion_probabilities
 from meta_train.parallel import ONE_DEVICE, REPLICATED, SPLIT, Devices, map_over_devices
-from meta_train.particles import Execution, use
+from meta_train.particles import Execution, is_sequential, use
 from meta_train.types import GradientEstimator, MetaState, Theta, UnrolledSystem
 
 _SPLIT: Any = SPLIT
@@ -132,13 +132,20 @@ class MetaTrainer:
         """Put a state where the meta-step wants it: particles split, everything else whole."""
         return self.devices.place(state, _STATE_SPECS)
 
+    def capacity(self) -> Capacity:
+        """The memory that is free now for ``init`` and ``step``."""
+        groups, sequential = self.estimator.num_groups, is_sequential(self.execution)
+        return Capacity(groups, self.devices.count, free_bytes(), sequential)
+
     def memory(self, theta: Theta | None = None) -> Memory:
         """What ``step`` takes on each device without temporaries, which ``compile`` adds.
 
         Args:
             theta: what ``init`` is given, or shapes of it.
         """
-        state = self.abstract_state(theta)
+        return self._memory(self.abstract_state(theta))
+
+    def _memory(self, state: MetaState) -> Memory:
         particles = _num_bytes(state.estimator_states)
         rest = _num_bytes(state) - particles
         data = _num_bytes(jax.eval_shape(lambda systems: systems, self.systems))
@@ -151,8 +158,9 @@ class MetaTrainer:
             theta: what ``init`` is given, or shapes of it.
         """
         steps = type(self)._steps
-        compiled = steps.lower(self._placed, self.abstract_state(theta)).compile()
-        memory, sizes = self.memory(theta), compiled.memory_analysis()
+        state = self.abstract_state(theta)
+        compiled = steps.lower(self._placed, state).compile()
+        memory, sizes = self._memory(state), compiled.memory_analysis()
         if sizes is None:
             return memory
         fresh = sizes.output_size_in_bytes - sizes.alias_size_in_bytes

@@ -11,9 +11,8 @@ import numpy as np
 from meta_train import process
 from meta_train.benchmark import apply, machine, operations
 from meta_train.benchmark.protocol import Actions, age, clock, peak, repeat
-from meta_train.capacity import Capacity, free_bytes
 from meta_train.parallel import ONE_DEVICE
-from meta_train.particles import Execution, is_sequential
+from meta_train.particles import Execution
 from meta_train.trainer import MetaTrainer
 
 Builder = Callable[[dict[str, Any]], MetaTrainer]
@@ -47,12 +46,7 @@ class _MetaSteps:
     def start(self) -> tuple[dict[str, Any], Actions]:
         """Compile, as ``lopt meta-train`` does; "first" is then asked once, "run" any time."""
         trainer, begin = self._trainer, clock()
-        capacity = Capacity(
-            trainer.estimator.num_groups,
-            trainer.devices.count,
-            free_bytes(),
-            is_sequential(trainer.execution),
-        )
+        capacity = trainer.capacity()
         with ThreadPoolExecutor(max_workers=1) as pool:
             compiling = pool.submit(trainer.compile)
             self._state = trainer.init(jax.random.key(0))

@@ -58,7 +58,7 @@ class _Plan(Comparison):
     """The comparison on the smoothed loss, and the surface of the loss itself."""
 
     def parts(self) -> Sequence[Part]:
-        rugged = super(_Plan, dataclasses.replace(self, judge=_loss)).parts()[-1]
+        rugged = Comparison.parts(dataclasses.replace(self, judge=_loss))[-1]
         return [*super().parts(), rugged._replace(label="surface, not smoothed")]
 
     def outcome(self, name: str, values: Sequence[Any]) -> Outcome:

@@ -16,11 +16,10 @@ import jax
 from etils import epath
 
 from checkpoints import Saver, Store
-from meta_train.capacity import Capacity, Memory, free_bytes
+from meta_train.capacity import Memory
 from meta_train.estimators.clocks import run_in
 from meta_train.groups import averaged
 from meta_train.mixture import Records
-from meta_train.particles import is_sequential
 from meta_train.run.start import CHECKPOINTS, RunFailed, RunState, Start, find, load_all
 from meta_train.run.tally import Record, Tally
 from meta_train.trainer import MetaTrainer
@@ -123,9 +122,7 @@ class Run:
         self._store = Store(epath.Path(folder) / CHECKPOINTS, keep_latest)
         self._saver = Saver(self._store, _tell_failure)
         self._began_at = 0
-        groups, devices = trainer.estimator.num_groups, trainer.devices.count
-        sequential = is_sequential(trainer.execution)
-        self._capacity = Capacity(groups, devices, free_bytes(), sequential)
+        self._capacity = trainer.capacity()
 
     @property
     def state(self) -> RunState:

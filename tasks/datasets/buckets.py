@@ -6,6 +6,7 @@ The records are read by a library that knows no buckets, and many times.
 import hashlib
 import os
 import uuid
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +39,16 @@ def place(address: str) -> "epath.Path":
     return epath.Path(address)
 
 
+def user_cache() -> Path:
+    """The folder of this machine for what can be made again from prepared data sets."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lopt"
+
+
 def copy_of(folder: "epath.Path") -> Path:
     """Where this machine has, or will have, its copy of a data set's folder in a bucket."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lopt" / "data"
     *_, name, version = folder.parts
     tag = hashlib.sha256(os.fspath(folder.parent.parent).encode()).hexdigest()[:16]
-    return base / tag / name / version
+    return user_cache() / "data" / tag / name / version
 
 
 def fetch(folder: "epath.Path") -> Path:
@@ -58,10 +63,7 @@ def fetch(folder: "epath.Path") -> Path:
             unfinished.write_bytes(source.read_bytes())
             unfinished.replace(path)
 
-    names = [path.name for path in folder.iterdir() if not path.is_dir()]
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        list(pool.map(copy, [name for name in names if name != INFO]))
-    copy(INFO)
+    _copy_all([path.name for path in folder.iterdir() if not path.is_dir()], copy)
     return target
 
 
@@ -71,7 +73,10 @@ def upload(source: Path, folder: "epath.Path") -> None:
     def copy(name: str) -> None:
         (folder / name).write_bytes((source / name).read_bytes())
 
-    names = [path.name for path in source.iterdir() if _BESIDE not in path.name]
+    _copy_all([path.name for path in source.iterdir() if _BESIDE not in path.name], copy)
+
+
+def _copy_all(names: Iterable[str], copy: Callable[[str], None]) -> None:
     with ThreadPoolExecutor(_WORKERS) as pool:
         list(pool.map(copy, [name for name in names if name != INFO]))
     copy(INFO)

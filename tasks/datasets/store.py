@@ -161,9 +161,8 @@ def _stamp(folder: Path) -> str:
 
 def _cache_paths(folder: Path) -> tuple[Path, Path]:
     """Beside the records, or, where that is read-only, in the user's cache folder."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     tag = hashlib.sha256(os.fspath(folder.resolve()).encode()).hexdigest()[:16]
-    return folder / _CACHE_NAME, base / "lopt" / f"{folder.parent.name}-{tag}.npz"
+    return folder / _CACHE_NAME, buckets.user_cache() / f"{folder.parent.name}-{tag}.npz"
 
 
 def _read_cache(path: Path, stamp: str) -> Dataset | None:

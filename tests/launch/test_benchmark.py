@@ -40,7 +40,7 @@ def test_a_case_is_measured_and_reported(tmp_path, capsys):
 
 
 def test_a_run_too_large_for_the_memory_is_refused(user_error, tmp_path, monkeypatch):
-    monkeypatch.setattr("meta_train.run.run.free_bytes", lambda: 2_000_000)
+    monkeypatch.setattr("meta_train.trainer.free_bytes", lambda: 2_000_000)
     arguments = ["--config=digits_mlp_pes", "--config.optimizer.name=sgd_schedule"]
     arguments += ["--config.objective.unit=None", "--config.estimator.num_pairs=600"]
     arguments += ["--config.devices.count=1", f"--workdir={tmp_path}"]
