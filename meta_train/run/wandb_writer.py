@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,15 @@ def _rows_end(folder: Path, run_id: str) -> int:
     W&B's process may write on for a moment after ours was killed; its reader waits for that. A file
     that it cannot read cannot be uploaded either, and counts for nothing.
     """
-    rows = [-1]
     reader = (sys.executable, "-P", "-m", "wandb", "leet", "inspect", "--json", "--follow")
-    for file in (folder / "wandb").glob(f"*-{run_id}/*.wandb"):
+
+    def last_row(file: Path) -> int:
         command = (*reader, f"--idle-timeout={_SETTLED}", str(file))
         read = subprocess.run(command, capture_output=True, text=True, check=False)
         records = map(json.loads, read.stdout.splitlines())
-        rows += [x["history"]["step"]["num"] for x in records if x["type"] == "history"]
-    return max(rows) + 1
+        rows = [x["history"]["step"]["num"] for x in records if x["type"] == "history"]
+        return max(rows, default=-1)
+
+    with ThreadPoolExecutor() as pool:  # a file per kill, and each is waited for
+        found = pool.map(last_row, (folder / "wandb").glob(f"*-{run_id}/*.wandb"))
+        return max(found, default=-1) + 1
