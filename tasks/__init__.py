@@ -14,10 +14,12 @@ from tasks.datasets import (
     DatasetRow,
     MissingData,
     RawDataError,
+    data_limit,
     from_arrays,
     list_datasets,
     load,
     prepare,
+    read_folder,
 )
 from tasks.factorization import Factorization, factorization
 from tasks.function_regression import FunctionRegression, function_regression
@@ -65,6 +67,7 @@ __all__ = [
     "RawDataError",
     "TabularMLP",
     "Task",
+    "data_limit",
     "factorization",
     "family_of",
     "from_arrays",
@@ -86,6 +89,7 @@ __all__ = [
     "prepare",
     "quadratic",
     "quadratic_family",
+    "read_folder",
     "sequence_model",
     "tabular_mlp",
     "text_lstm",

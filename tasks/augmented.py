@@ -162,6 +162,12 @@ def _augment(
     halvings: Any,
     label_noise: Any = (0.0, 0.0),
 ) -> Augmented:
+    if getattr(task.data, "stream", None) is not None:
+        raise ValueError(
+            "each member of an augmented family trains on examples of its own, which a data set "
+            "that streams does not keep; raise config.data_limit_mb until it is held whole, or "
+            "train on the task itself."
+        )
     low, high = check_range("num_examples", check_ints("num_examples", num_examples, 1), 1.0)
     start, stop = task.data.bounds("train")
     tiny = float(np.finfo(np.float32).tiny)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from tasks.base import Task
 from tasks.checks import check_batch, check_int
 from tasks.datasets import Dataset, load
+from tasks.datasets.stream import to_device
 from tasks.networks import cross_entropy, draw_kernels, parameter_shapes, scale_kernels
 
 
@@ -59,14 +60,14 @@ def load_images(
     data_dir: str | os.PathLike | None,
     batch_size: int,
 ) -> Dataset:
-    """Load, reshuffle and shrink a data set, then move it to the default device.
+    """Load, reshuffle and shrink a data set, then move it, or a window, to the default device.
 
     Raises:
-        ValueError: a value is out of range, a name unknown, or a batch larger than the train
-            split.
+        ValueError: a value is out of range, a name unknown, a batch larger than the train split,
+            or the data too large, see ``tasks.data_limit``.
         MissingData: the data set is not prepared.
     """
     check_int("batch_size", batch_size, 1)
     data = load(dataset, data_dir).reshuffle(data_seed).resize(image_size)
     check_batch(dataset, batch_size, data.num_train)
-    return jax.tree.map(jnp.asarray, data)
+    return to_device(dataset, data, batch_size)

@@ -1,7 +1,7 @@
 """Data of the inner tasks: prepare once, load in under a second, keep on the device.
 
 An outside file adds a data set by one line, ``DATASETS["name"] = loader``, where
-``loader(data_dir)`` returns a ``Dataset`` (``from_arrays`` makes one).
+``loader(data_dir)`` returns a ``Dataset`` (``from_arrays`` makes one, ``read_folder`` another).
 """
 
 import functools
@@ -14,11 +14,13 @@ from tasks.datasets.dataset import Dataset, from_arrays
 from tasks.datasets.digits import load_digits
 from tasks.datasets.embedded import EMBEDDED, embedded_path
 from tasks.datasets.errors import MissingData, RawDataError
+from tasks.datasets.folder import read_folder
 from tasks.datasets.mnist_5k import load_mnist_5k
 from tasks.datasets.patches import load_patches
 from tasks.datasets.preparation import prepare_spec
 from tasks.datasets.specs import SPECS
 from tasks.datasets.store import default_data_dir, load_prepared, ready_info, version_dir
+from tasks.datasets.stream import data_limit
 
 __all__ = [
     "DATASETS",
@@ -26,11 +28,13 @@ __all__ = [
     "DatasetRow",
     "MissingData",
     "RawDataError",
+    "data_limit",
     "default_data_dir",
     "from_arrays",
     "list_datasets",
     "load",
     "prepare",
+    "read_folder",
 ]
 
 DATASETS: dict[str, Callable[[str | os.PathLike | None], Dataset]] = {
@@ -63,13 +67,16 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """Load a data set of the registry, with numpy leaves.
 
     Args:
-        name: a name in ``DATASETS``.
+        name: a name in ``DATASETS``; or, where it has a slash, a folder, see ``read_folder``.
         data_dir: TFDS data folder; None takes $TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
         ValueError: the name is unknown.
         MissingData: it is not prepared; the message says what to run.
+        RawDataError: a file of the folder is not as it has to be.
     """
+    if "/" in name:
+        return read_folder(name)
     check_choice("data set", name, DATASETS)
     return DATASETS[name](data_dir)
 

@@ -15,21 +15,24 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from tasks.checks import check_int
-from tasks.datasets.splits import draw_rows, permutation, split_bounds
+from tasks.datasets.splits import draw_rows, permutation, split_bounds, split_sizes
+from tasks.datasets.stored import StoredImages, shrink
 from tasks.datasets.subset import Subset
 
 _BLOCK = 4096  # rows per block where float copies of the images are made
+_MEASURED = 65_536  # images of a file whose mean and std are taken
 
 
 @flax.struct.dataclass
 class Dataset:
     """Images and labels in the order train, valid, test.
 
-    Loaders return it with numpy leaves; ``tasks.make`` moves it to the device.
+    Loaders return it with numpy leaves; ``tasks.make`` moves it to the device, whole or, where it
+    is larger than ``data_limit``, a window of it after the other.
 
     Attributes:
         images: uint8 [n, h * w * c], row-major h, w, c.
-        labels: uint8 [n], below ``num_classes``.
+        labels: uint8 [n], or uint16 above 256 classes; below ``num_classes``.
         scale: float32 [h * w * c], 1 / std of the pixel's channel over the train split.
         offset: float32 [h * w * c], -mean / std, so that ``x * scale + offset`` is normalised.
         shape: (h, w, c).
@@ -38,6 +41,7 @@ class Dataset:
         num_valid: examples in "valid"; the rest is "test".
         fixed_test: the test split is an official one, so ``reshuffle`` leaves it alone.
         subset: what training draws from; None is the whole train split.
+        stream: the ``Stream`` of which the train split is a window; None where it is whole.
     """
 
     images: Any
@@ -50,6 +54,7 @@ class Dataset:
     num_valid: int = flax.struct.field(pytree_node=False)
     fixed_test: bool = flax.struct.field(pytree_node=False)
     subset: Subset | None = None
+    stream: Any = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def mean(self) -> np.ndarray:
@@ -108,10 +113,12 @@ class Dataset:
         """
         if check_int("data_seed", seed, 0) == 0:
             return self
-        images, labels = np.asarray(self.images), np.asarray(self.labels)
-        pool = self.num_train + self.num_valid if self.fixed_test else len(images)
-        order = np.concatenate([permutation(pool, int(seed)), np.arange(pool, len(images))])
-        return self._with_images(images[order], labels[order], self.shape)
+        images, labels = self._on_host, np.asarray(self.labels)
+        pool = self.num_train + self.num_valid if self.fixed_test else len(labels)
+        order = np.concatenate([permutation(pool, int(seed)), np.arange(pool, len(labels))])
+        stored = isinstance(images, StoredImages)
+        images = images.reordered(order) if stored else images[order]
+        return self._with_images(images, labels[order], self.shape)
 
     def resize(self, size: int | None) -> "Dataset":
         """Shrink the images to size x size by averaging over area, rounded to uint8; on the host.
@@ -131,21 +138,20 @@ class Dataset:
                 f"image_size must be an integer from 1 to {limit}, the native side, or None for "
                 f"the native size; got {size!r}."
             )
-        rows, columns = _area_weights(height, size), _area_weights(width, size)
-        images = np.asarray(self.images)
-        small = np.empty((len(images), size * size * channels), np.uint8)
-        for start in range(0, len(images), _BLOCK):
-            block = images[start : start + _BLOCK].reshape(-1, height, width * channels)
-            block = (rows @ block.astype(np.float32)).reshape(-1, width, channels)
-            small[start : start + _BLOCK] = np.rint(columns @ block).reshape(
-                -1, size * size * channels
-            )
-        return self._with_images(small, np.asarray(self.labels), (size, size, channels))
+        images = self._on_host
+        stored = isinstance(images, StoredImages)
+        images = images.shrunk(size) if stored else shrink(images, self.shape, size)
+        return self._with_images(images, np.asarray(self.labels), (size, size, channels))
+
+    @property
+    def _on_host(self) -> "np.ndarray | StoredImages":
+        images = self.images
+        return images if isinstance(images, StoredImages) else np.asarray(images)
 
     def _with_images(
-        self, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int, int]
+        self, images: "np.ndarray | StoredImages", labels: np.ndarray, shape: tuple[int, int, int]
     ) -> "Dataset":
-        scale, offset = _normalisation(images[: self.num_train], shape)
+        scale, offset = normalisation(images, self.num_train, shape)
         changed = {
             "images": images,
             "labels": labels,
@@ -184,7 +190,7 @@ def from_arrays(
     """
     images, labels = _checked(images, labels, num_classes)
     shape = images.shape[1:]
-    num_valid, taken = _sizes(len(images), num_valid, num_test, takes_test=test is None)
+    num_valid, taken = split_sizes(len(images), num_valid, num_test, takes_test=test is None)
     images, labels = _sorted_by_content(images.reshape(len(images), -1), labels)
     order = permutation(len(images), 0)
     images, labels = images[order], labels[order]
@@ -199,7 +205,7 @@ def from_arrays(
         images, labels = (np.concatenate(pair) for pair in zip((images, labels), more, strict=True))
         taken = num_valid + len(test_images)
     num_train = len(images) - taken
-    scale, offset = _normalisation(images[:num_train], shape)
+    scale, offset = normalisation(images, num_train, shape)
     return Dataset(
         images=images,
         labels=labels,
@@ -211,24 +217,6 @@ def from_arrays(
         num_valid=num_valid,
         fixed_test=test is not None,
     )
-
-
-def _sizes(
-    num_examples: int, num_valid: int | None, num_test: int | None, takes_test: bool
-) -> tuple[int, int]:
-    """Sizes of "valid", and of all that is taken from the examples besides "train"."""
-    default = max(1, min(5000, num_examples // 10))
-    num_valid = default if num_valid is None else num_valid
-    taken = num_valid
-    if takes_test:
-        taken += default if num_test is None else num_test
-    if num_valid < 1 or taken - num_valid < takes_test or taken >= num_examples:
-        raise ValueError(
-            f"{num_examples} examples cannot be dealt into train, {num_valid} valid and "
-            f"{taken - num_valid} test examples with at least one each; pass other num_valid and "
-            "num_test or more examples."
-        )
-    return num_valid, taken
 
 
 def _checked(images: Any, labels: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -259,13 +247,20 @@ def _sorted_by_content(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     return images[order], labels[order]
 
 
-def _normalisation(
-    images: np.ndarray, shape: tuple[int, int, int]
+def normalisation(
+    images: "np.ndarray | StoredImages", num_train: int, shape: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset [h * w * c] from exact integer histograms, one per channel."""
+    """Scale and offset [h * w * c] from exact integer histograms, one per channel.
+
+    Args:
+        images: uint8 [n, h * w * c]; of those in a file the first 65,536 are taken.
+        num_train: how many of them, from the first on, are the train split.
+        shape: (h, w, c).
+    """
+    counted = min(num_train, _MEASURED) if isinstance(images, StoredImages) else num_train
     counts = np.zeros((shape[-1], 256), np.int64)
-    for start in range(0, len(images), _BLOCK):
-        block = images[start : start + _BLOCK].reshape(-1, shape[-1])
+    for start in range(0, counted, _BLOCK):
+        block = images[start : min(start + _BLOCK, counted)].reshape(-1, shape[-1])
         for channel in range(shape[-1]):
             counts[channel] += np.bincount(block[:, channel], minlength=256)
     weights = counts / counts.sum(axis=1, keepdims=True)
@@ -276,12 +271,3 @@ def _normalisation(
     repeats = shape[0] * shape[1]
     scale = np.tile(1 / std, repeats).astype(np.float32)
     return scale, np.tile(-mean / std, repeats).astype(np.float32)
-
-
-def _area_weights(native: int, size: int) -> np.ndarray:
-    """Float32 [size, native]: share of each native pixel in the average of a new one."""
-    step = native / size
-    low = np.arange(size)[:, None] * step
-    pixel = np.arange(native)[None, :]
-    overlap = np.minimum(low + step, pixel + 1) - np.maximum(low, pixel)
-    return (np.clip(overlap, 0, None) / step).astype(np.float32)
