@@ -217,6 +217,12 @@ class RunConfig(Section):
     run is 1, and includes what happens once. None: no trace."""
     data_dir: str | None = None
     """Folder of prepared data sets. None: that of `lopt data list`."""
+    data_limit_mb: Positive | None = None
+    """What the images of each task may take on a device. A larger data set streams: the device has
+    windows of it, random parts of its train split, one after the other. Validations and comparisons
+    have the first. None: every data set is held whole."""
+    steps_per_window: Count = 10
+    """Meta-steps that draw from the same window. A dispatch ends with its window."""
     imports: tuple[str, ...] = ()
     """Modules or .py files that register more optimizers, tasks, systems and so on."""
     system: System = field(default_factory=System)

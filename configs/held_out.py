@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from ml_collections import ConfigDict
 from msgspec import Meta
 
-from configs import Count, Index, Named, Section
+from configs import Count, Index, Named, Positive, Section
 
 _KINDS = ("digits_mlp_tanh", "digits_conv", "breast_cancer_mlp", "text_lstm", "quadratic_family")
 """Tasks of different kinds, whose horizons change."""
@@ -128,6 +128,9 @@ class EvaluationConfig(Section):
     """Batches of the validation split at each recorded point."""
     data_dir: str | None = None
     """Folder of prepared data sets. None: that of `lopt data list`."""
+    data_limit_mb: Positive | None = None
+    """What the images of each task may take on a device. Of a larger data set there is one window,
+    a random part of its train split. None: every data set is held whole."""
     imports: tuple[str, ...] = ()
     """Modules or .py files that register more optimizers, tasks and so on."""
     tasks: Mapping[str, SuiteTask] = field(default_factory=dict)

@@ -14,10 +14,12 @@ import tasks as task_package
 from configs import Named
 from configs.base import Devices as DevicesSection
 from configs.base import Estimator, Objective, RunConfig, TaskEntry
+from configs.held_out import EvaluationConfig
 from launch import errors, user_code
 from launch.construct import check_fields, construct, parameters
 from launch.meta_optimizer import make_meta_optimizer
 from lopt import LOPTS, LearnedOptimizer
+from meta_train.capacity import free_bytes
 from meta_train.evaluation import BASELINES
 from meta_train.parallel import Devices
 from meta_train.run.writer import WRITERS, Writer, find_writer
@@ -63,16 +65,15 @@ def build(config: RunConfig) -> Experiment:
     optimizer, tasks, weights, judges, valid_weights = None, {}, (1.0,), (), ()
     if config.system.name == "lopt":
         optimizer = make_named(LOPTS, "optimizer", config.optimizer)
-        tasks, weights = make_tasks(config.tasks, "tasks", config.data_dir)
+        tasks, weights = make_tasks(config.tasks, "tasks", config)
         if not tasks:
             raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
         systems = _lopt_systems(optimizer, tasks, config.objective)
-        validated, valid_weights = make_tasks(
-            config.meta_validation.tasks, "meta_validation.tasks", config.data_dir
-        )
+        entries = config.meta_validation.tasks
+        validated, valid_weights = make_tasks(entries, "meta_validation.tasks", config)
         judges = _lopt_systems(optimizer, validated, config.objective)
     else:
-        systems = (_make_system(config.system, config.data_dir),)
+        systems = (_make_system(config),)
     groups = _groups(systems[0])
     group_std = _fit_groups(config.estimator.group_std, "estimator.group_std", groups)
     estimator, episodes = make_estimator(config.estimator, group_std)
@@ -81,7 +82,7 @@ def build(config: RunConfig) -> Experiment:
     section = dataclasses.replace(config.meta_optimizer, group_factors=factors)
     meta_optimizer = make_meta_optimizer(section, config.meta_steps)
     _check_endless(config, episodes)
-    held_out, _ = make_tasks(config.comparison.held_out, "comparison.held_out", config.data_dir)
+    held_out, _ = make_tasks(config.comparison.held_out, "comparison.held_out", config)
     _check_apart(config)
     trainer = _make_trainer(systems, weights, estimator, meta_optimizer, config)
     validation = Judges(systems, trainer.shares)
@@ -156,12 +157,14 @@ def _check_endless(config: RunConfig, episodes: meta_train.Horizon) -> None:
         )
 
 
-def _make_system(section: Named, data_dir: str | None) -> meta_train.UnrolledSystem:
-    """The system that a section names; one with data looks for them where tasks do."""
-    factory = _look_up(meta_train.SYSTEMS, "system", section.name)
-    common = {"data_dir": data_dir} if "data_dir" in parameters(factory) else {}
-    with errors.mistakes("", task_package.MissingData):
-        return construct(factory, {**common, **section.fields}, "system", section.name)
+def _make_system(config: RunConfig) -> meta_train.UnrolledSystem:
+    """The system of ``config.system``; one with data looks for them where tasks do."""
+    name, fields = config.system.name, config.system.fields
+    factory = _look_up(meta_train.SYSTEMS, "system", name)
+    common = {"data_dir": config.data_dir} if "data_dir" in parameters(factory) else {}
+    limit = task_package.data_limit(config.data_limit_mb, free_bytes())
+    with limit, errors.mistakes("", task_package.MissingData):
+        return construct(factory, {**common, **fields}, "system", name)
 
 
 def make_named(registry: Mapping[str, Callable[..., Any]], where: str, section: Named) -> Any:
@@ -204,7 +207,7 @@ def make_estimator(
 
 
 def make_tasks(
-    entries: Mapping[str, TaskEntry], where: str, data_dir: str | None
+    entries: Mapping[str, TaskEntry], where: str, config: RunConfig
 ) -> tuple[dict[str, task_package.Task], tuple[float, ...]]:
     """Tasks by label, and their weights in the same order.
 
@@ -212,14 +215,14 @@ def make_tasks(
         UserError: as for ``make_task``.
     """
     tasks = {
-        label: make_task(entry.name, entry.fields, f"{where}.{label}", data_dir)
+        label: make_task(entry.name, entry.fields, f"{where}.{label}", config)
         for label, entry in entries.items()
     }
     return tasks, tuple(entry.weight for entry in entries.values())
 
 
 def make_task(
-    name: str, fields: Mapping[str, Any], where: str, data_dir: str | None
+    name: str, fields: Mapping[str, Any], where: str, config: RunConfig | EvaluationConfig
 ) -> task_package.Task:
     """The task of the registry with these fields.
 
@@ -228,10 +231,11 @@ def make_task(
     """
     check_fields(_look_up(task_package.TASKS, where, name), fields, where, name)
     with (
+        task_package.data_limit(config.data_limit_mb, free_bytes()),
         errors.mistakes("", task_package.MissingData),
         errors.mistakes(f"config.{where} ({name}): "),
     ):
-        return task_package.make(name, **{"data_dir": data_dir, **fields})
+        return task_package.make(name, **{"data_dir": config.data_dir, **fields})
 
 
 def _lopt_systems(

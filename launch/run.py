@@ -11,14 +11,7 @@ import jax
 from etils import epath
 
 from configs.base import RunConfig
-from launch import (
-    distributed,
-    errors,
-    first_theta,
-    resume,
-    signals,
-    workdir,
-)
+from launch import distributed, errors, first_theta, resume, signals, workdir
 from launch.build import Experiment, build, find_writers
 from launch.signals import StopRequests
 from meta_train import evaluation, process
@@ -128,6 +121,7 @@ def _make_run(
             BadSteps(config.bad_steps.max_in_a_row),
             *profiles,
         ],
+        steps_per_window=config.steps_per_window,
         keep_latest=config.checkpoint.keep_latest,
         about={"config": config.to_dict()},
         started=started,

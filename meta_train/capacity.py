@@ -26,7 +26,7 @@ class Memory(NamedTuple):
     particles: int
     """State of its groups of particles."""
     rest: int
-    """Theta and the state of the meta-optimizer."""
+    """Theta and the state of the meta-optimizer, and windows of data beside the first."""
     temporaries: int
     """Of the compiled program; 0 where the platform does not tell."""
 

@@ -159,7 +159,7 @@ class MetaTrainer:
         """
         steps = type(self)._steps
         state = self.abstract_state(theta)
-        compiled = steps.lower(self._placed, state).compile()
+        compiled = steps.lower(self.placed, state).compile()
         memory, sizes = self._memory(state), compiled.memory_analysis()
         if sizes is None:
             return memory
@@ -175,11 +175,11 @@ class MetaTrainer:
             and the estimator's metrics (its ``summed_metrics`` summed over systems, the others
             averaged with the systems' weights).
         """
-        return self._placed._steps(state)
+        return self.placed._steps(state)
 
     @functools.cached_property
-    def _placed(self) -> "MetaTrainer":
-        """The same with the systems' data on every device."""
+    def placed(self) -> "MetaTrainer":
+        """The same with the systems' data on every device, as ``step`` uses it."""
         return dataclasses.replace(self, systems=self.devices.place(self.systems))
 
     @functools.cached_property

@@ -95,7 +95,7 @@ def _calibrate(config: RunConfig, asked: Arguments, command: str, folder: "epath
 
     names = asked.baselines or tuple(BASELINES)
     baselines = make_baselines({name: Named(name=name) for name in names})
-    tasks, _ = build.make_tasks(config.tasks, "tasks", config.data_dir)
+    tasks, _ = build.make_tasks(config.tasks, "tasks", config)
     if not tasks:
         raise errors.UserError("config.tasks is empty; name a task: --config.tasks=digits_mlp")
     workers = asked.workers or (joblib.cpu_count() if jax.default_backend() == "cpu" else 1)

@@ -195,7 +195,7 @@ def _workload(
         )
     return Workload(
         label,
-        build.make_task(task.name, task.fields, where, config.data_dir),
+        build.make_task(task.name, task.fields, where, config),
         num_steps,
         axis,
         task.set,

@@ -22,6 +22,7 @@ from meta_train.groups import averaged
 from meta_train.mixture import Records
 from meta_train.run.start import CHECKPOINTS, RunFailed, RunState, Start, find, load_all
 from meta_train.run.tally import Record, Tally
+from meta_train.systems.windows import Windows
 from meta_train.trainer import MetaTrainer
 from meta_train.types import MetaState, Theta
 from meta_train.versions import versions
@@ -78,6 +79,8 @@ class Run:
         meta_steps: length of the run.
         theta: initial meta-parameters; None asks the first system for them.
         hooks: are told of everything, in this order.
+        steps_per_window: meta-steps that draw from the same window of data that stream, see
+            ``tasks.data_limit``; a dispatch ends with its window.
         keep_latest: newest checkpoints that are kept, besides that of the best validation.
         about: JSON that every checkpoint holds besides.
         started: ``time.monotonic()`` of its start, where that was before this call.
@@ -100,6 +103,7 @@ class Run:
         meta_steps: int,
         theta: Theta | None = None,
         hooks: Sequence[Hook] = (),
+        steps_per_window: int = 10,
         keep_latest: int = 2,
         about: Mapping[str, Any] | None = None,
         started: float | None = None,
@@ -122,13 +126,14 @@ class Run:
         self._store = Store(epath.Path(folder) / CHECKPOINTS, keep_latest)
         self._saver = Saver(self._store, _tell_failure)
         self._began_at = 0
+        self._windows = Windows(trainer, key, steps_per_window, meta_steps)
         self._capacity = trainer.capacity()
 
     @property
     def state(self) -> RunState:
         """Exactly what a checkpoint holds; ``step`` gives its buffers away."""
         if self._meta_state is None:
-            if not self._capacity.fits(self.trainer.memory(self._first_theta)):
+            if not self._capacity.fits(self._memory(self.trainer.memory(self._first_theta))):
                 self.compile()  # whose message takes temporaries into account
             self._meta_state = self.trainer.init(self._key, self._first_theta)
         theta = self._meta_state.theta
@@ -159,8 +164,8 @@ class Run:
             meta_train.capacity.TooLarge: more than was free when the run was made.
         """
         if self.meta_step >= self.meta_steps:
-            return self.trainer.memory(self._first_theta)
-        memory = self._next_trainer().compile(self._first_theta)
+            return self._memory(self.trainer.memory(self._first_theta))
+        memory = self._memory(self._next_trainer().compile(self._first_theta))
         if not self._capacity.fits(memory):
             raise self._capacity.error(memory)
         return memory
@@ -173,6 +178,7 @@ class Run:
 
         Raises:
             ValueError: none are left.
+            RunFailed: data that stream cannot be read.
         """
         self.tally.start()
         self._meta_state, records = self._next_trainer().step(self.state.meta_state)
@@ -191,7 +197,7 @@ class Run:
             should_stop: is asked once before every dispatch, and ends the training.
 
         Raises:
-            RunFailed: see ``BadSteps``.
+            RunFailed: see ``step`` and ``BadSteps``.
         """
         while not should_stop():
             for hook in self._hooks:
@@ -292,8 +298,9 @@ class Run:
         }
 
     def close(self) -> None:
-        """Wait for the newest checkpoint, and close the hooks."""
+        """Wait for the newest checkpoint and for data, and close the hooks."""
         self._saver.close()
+        self._windows.close()
         for hook in self._hooks:
             hook.close()
 
@@ -307,9 +314,20 @@ class Run:
             raise ValueError(
                 f"All {self.meta_steps} meta-steps are done; restore into a Run of more meta_steps."
             )
-        if left >= self.trainer.steps_per_dispatch:
-            return self.trainer
-        return dataclasses.replace(self.trainer, steps_per_dispatch=left)
+        try:
+            trainer = self._windows.at(self.meta_step)
+        except OSError as error:
+            raise RunFailed(
+                f"the data of meta-step {self.meta_step + 1} cannot be read ({error}); the same "
+                "command resumes from the newest checkpoint"
+            ) from error
+        left = min(left, self._windows.end(self.meta_step) - self.meta_step)
+        if left >= trainer.steps_per_dispatch:
+            return trainer
+        return dataclasses.replace(trainer, steps_per_dispatch=left)
+
+    def _memory(self, memory: Memory) -> Memory:
+        return memory._replace(rest=memory.rest + self._windows.num_bytes)
 
     def _tell(self, records: Sequence[Record]) -> None:
         for hook in self._hooks if records else ():

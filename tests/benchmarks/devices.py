@@ -44,7 +44,7 @@ def measure(count: int, seconds: float) -> str:
 
     trainer = make_trainer(_CASE.value, _PAIRS.value)
     trainer = dataclasses.replace(trainer, devices=Devices(count))
-    program = MetaTrainer._steps.lower(trainer._placed, trainer.abstract_state()).compile()
+    program = MetaTrainer._steps.lower(trainer.placed, trainer.abstract_state()).compile()
     sent = sent_bytes(program.as_text())
     memory = trainer.compile().total
     state = trainer.init(jax.random.key(0))

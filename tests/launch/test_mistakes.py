@@ -78,6 +78,30 @@ def test_batch_larger_than_the_split(user_error, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "--config.data_limit_mb=0.1",
+            "data_limit_mb = 0.1 is too small to stream dataset 'digits'",
+        ),
+        ("--config.data_limit_mb=0", "config.data_limit_mb = 0.0 must be above 0"),
+        ("--config.steps_per_window=0", "config.steps_per_window = 0 must be at least 1"),
+        ("--config.tasks.digits_mlp.dataset=./nowhere", "nowhere/images.npy is not there"),
+    ],
+)
+def test_data_that_cannot_stream(user_error, tmp_path, override, expected):
+    tasks = "--config.tasks=digits_mlp"
+    assert expected in user_error(*BASE[:2], tasks, override, f"--workdir={tmp_path}")
+
+
+def test_data_larger_than_the_memory(user_error, tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.build.free_bytes", lambda: 100_000)
+    line = user_error(*BASE[:2], "--config.tasks=digits_mlp", f"--workdir={tmp_path}")
+    assert "config.tasks.digits_mlp (digits_mlp): dataset 'digits' takes 0.1 MB" in line
+    assert "0.1 MB of memory is free; set config.data_limit_mb" in line
+
+
+@pytest.mark.parametrize(
     ("wanted", "expected"),
     [
         ((*BASE[:2], "--config.tasks=mnist_mlp"), "lopt data prepare mnist"),

@@ -45,6 +45,11 @@ CASES = {
         "--config.tasks={'quadratic': {'dim': 3}, 'wide': {'name': 'quadratic', 'dim': 5}}",
     ),
     "parallel": ("--config.devices.particles=parallel",),
+    "streaming": (
+        "--config.tasks={'digits_mlp': {'dataset': 'patches', 'hidden': (), 'batch_size': 8}}",
+        "--config.data_limit_mb=1.4",  # windows of 119 examples
+        "--config.steps_per_window=4",
+    ),
     "units": (
         "--config.objective.unit=first_theta",
         "--config.objective.split=mixed",
@@ -156,7 +161,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["parallel", "units"])
+@pytest.mark.parametrize("case", ["parallel", "streaming", "units"])
 def test_a_run_that_is_made_longer_ends_like_a_long_one(case, tmp_path):
     command = (*TINY, *CASES[case], *CONSTANT)
     finish(*command, f"--workdir={tmp_path}/long")
