@@ -187,7 +187,7 @@ def _show(training: Run, config: RunConfig, folder: epath.Path) -> None:
     words = f"on {count} x {jax.devices()[0].device_kind}"
     words += f", each with {groups // count} of {groups} groups of particles per task"
     memory = compiling.result()
-    print(f"{words}, {memory.total / 1e6:,.1f} MB of memory", flush=True)
+    print(f"{words}, {memory.total / 1e6:,.1f} MB of memory{training.windows}", flush=True)
 
 
 def _finish(

@@ -126,7 +126,8 @@ class Run:
         self._store = Store(epath.Path(folder) / CHECKPOINTS, keep_latest)
         self._saver = Saver(self._store, _tell_failure)
         self._began_at = 0
-        self._windows = Windows(trainer, key, steps_per_window, meta_steps)
+        self.windows = Windows(trainer, key, steps_per_window, meta_steps)
+        """Of data that stream."""
         self._capacity = trainer.capacity()
 
     @property
@@ -300,7 +301,7 @@ class Run:
     def close(self) -> None:
         """Wait for the newest checkpoint and for data, and close the hooks."""
         self._saver.close()
-        self._windows.close()
+        self.windows.close()
         for hook in self._hooks:
             hook.close()
 
@@ -315,19 +316,19 @@ class Run:
                 f"All {self.meta_steps} meta-steps are done; restore into a Run of more meta_steps."
             )
         try:
-            trainer = self._windows.at(self.meta_step)
+            trainer = self.windows.at(self.meta_step)
         except OSError as error:
             raise RunFailed(
                 f"the data of meta-step {self.meta_step + 1} cannot be read ({error}); the same "
                 "command resumes from the newest checkpoint"
             ) from error
-        left = min(left, self._windows.end(self.meta_step) - self.meta_step)
+        left = min(left, self.windows.end(self.meta_step) - self.meta_step)
         if left >= trainer.steps_per_dispatch:
             return trainer
         return dataclasses.replace(trainer, steps_per_dispatch=left)
 
     def _memory(self, memory: Memory) -> Memory:
-        return memory._replace(rest=memory.rest + self._windows.num_bytes)
+        return memory._replace(rest=memory.rest + self.windows.num_bytes)
 
     def _tell(self, records: Sequence[Record]) -> None:
         for hook in self._hooks if records else ():

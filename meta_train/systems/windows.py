@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from meta_train.trainer import MetaTrainer
-from tasks.datasets.stream import stream_bytes, windows
+from tasks.datasets.stream import COPIES, streams, windows
 
 
 class Windows:
@@ -30,13 +30,22 @@ class Windows:
     def __init__(self, trainer: MetaTrainer, key: jax.Array, steps: int, last: int) -> None:
         if steps < 1:
             raise ValueError(f"steps_per_window = {steps} must be at least 1.")
-        self.num_bytes = stream_bytes(trainer.systems)
-        """What all windows but the first take on each device; 0 where nothing streams."""
+        self._data = streams(trainer.systems)
         self._seed = np.asarray(jax.random.key_data(key)).ravel().tolist()
         self._steps, self._last = steps, last
         self._trainer, self._number = trainer, -1
         self._next: tuple[int, Future[MetaTrainer]] | None = None
-        self._pool = ThreadPoolExecutor(1) if self.num_bytes else None
+        self._pool = ThreadPoolExecutor(1) if self._data else None
+
+    @property
+    def num_bytes(self) -> int:
+        """What all windows but the first take on each device, at most; 0 where nothing streams."""
+        return (COPIES - 1) * sum(data.images.nbytes + data.labels.nbytes for data in self._data)
+
+    def __str__(self) -> str:
+        """What streams, for people; "" where nothing does."""
+        sizes = [f"{x.num_train:,} of {x.stream.whole.num_train:,}" for x in self._data]
+        return f"; data stream in windows of {', '.join(sizes)} examples" if sizes else ""
 
     def end(self, meta_step: int) -> int:
         """The first meta-step after ``meta_step`` that draws from another window."""

@@ -16,7 +16,7 @@ from tasks.checks import check_number
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.splits import permutation
 
-_COPIES = 4
+COPIES = 4
 """Windows of one data set on a device at the same time, at most: the first, which evaluations have,
 the one that meta-steps draw from, the next, and that of a meta-step that is still running."""
 
@@ -137,11 +137,10 @@ def windows(tree: Any, number: int, seed: Sequence[int]) -> Any:
     return jax.tree.map(exchanged, tree, is_leaf=lambda node: isinstance(node, Dataset))
 
 
-def stream_bytes(tree: Any) -> int:
-    """What all windows but the first take on a device, at most; 0 where nothing streams."""
+def streams(tree: Any) -> list[Dataset]:
+    """The data sets of a tree that stream."""
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Dataset))
-    found = [x for x in nodes if isinstance(x, Dataset) and x.stream is not None]
-    return (_COPIES - 1) * sum(x.images.nbytes + x.labels.nbytes for x in found)
+    return [x for x in nodes if isinstance(x, Dataset) and x.stream is not None]
 
 
 def _window_size(
@@ -149,12 +148,12 @@ def _window_size(
 ) -> int:
     count = len(data.labels)
     held, of_one = count - data.num_train, num_bytes / count
-    size = int(megabytes * 1e6 / (_COPIES * of_one)) - held
+    size = int(megabytes * 1e6 / (COPIES * of_one)) - held
     if size < batch_size:
-        least = math.ceil(_COPIES * of_one * (batch_size + held) / 1e4) / 100
+        least = math.ceil(COPIES * of_one * (batch_size + held) / 1e4) / 100
         raise ValueError(
             f"config.data_limit_mb = {megabytes:g} is too small to stream dataset {name!r}: "
-            f"{_COPIES} windows have to hold a batch of {batch_size} examples each, besides the "
+            f"{COPIES} windows have to hold a batch of {batch_size} examples each, besides the "
             f"{held} of valid and test; give at least {least:g}"
         )
     return size

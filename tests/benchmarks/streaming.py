@@ -137,7 +137,7 @@ def turn(run):
     waited, began, cpu = 0.0, time.perf_counter(), time.process_time()
     for _ in range(_STEPS.value):
         asked = time.perf_counter()
-        run._windows.at(run.meta_step)
+        run.windows.at(run.meta_step)
         waited += time.perf_counter() - asked
         jax.block_until_ready(run.step())
     taken = time.process_time() - cpu, time.perf_counter() - began

@@ -152,14 +152,15 @@ def test_where_nothing_streams_the_trainer_is_as_it_was(folder):
     trainer = make_trainer(folder, limit=None)
     windows = Windows(trainer, KEY, 2, 9)
     assert all(windows.at(n) is trainer for n in (0, 5))
-    assert (windows.end(3), windows.num_bytes) == (9, 0)
+    assert (windows.end(3), windows.num_bytes, str(windows)) == (9, 0, "")
     with pytest.raises(ValueError, match="steps_per_window = 0"):
         Windows(trainer, KEY, 0, 9)
 
 
-def test_memory_counts_every_window(streamed, tmp_path):
+def test_memory_counts_every_window_and_people_are_told_of_them(streamed, tmp_path):
     with closing(make_run(tmp_path, streamed)) as run:
         memory, alone = run.compile(), run.trainer.memory()
+        assert str(run.windows) == "; data stream in windows of 20 of 520 examples"
     assert memory.rest - alone.rest == 3 * (20 + 130) * 17
     assert 0 <= LIMIT * 1e6 - 4 * (20 + 130) * 17 < 4 * 17  # no more would fit
 
