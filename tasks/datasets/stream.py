@@ -84,17 +84,11 @@ class Stream:
         Raises:
             OSError: a file cannot be read, or has become shorter.
         """
-        places = _places(self.whole.num_train, self.size, number, tuple(seed))
-        places.sort()  # so that a window of the whole split is the split as it is
-        taken = self.whole.images[places], self.whole.labels[places]
-        images, labels = (np.concatenate(x) for x in zip(taken, self._held, strict=True))
-        return images, labels
-
-    @functools.cached_property
-    def _held(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of valid and test, which are in every window."""
-        num_train = self.whole.num_train
-        return self.whole.images[num_train:], self.whole.labels[num_train:]
+        train, count = self.whole.num_train, len(self.whole.labels)
+        drawn = _places(train, self.size, number, tuple(seed))
+        drawn.sort()  # so that a window of the whole split is the split as it is
+        places = np.concatenate([drawn, np.arange(train, count)])
+        return self.whole.images[places], self.whole.labels[places]
 
 
 def to_device(name: str, data: Dataset, batch_size: int) -> Dataset:
