@@ -156,6 +156,9 @@ class Devices(Section):
     the first on a CPU (but for partners of a pair whose states are small), the second elsewhere."""
     block_size: int | None = None
     """Parameters of a tensor that a learned optimizer sees at once. None: by the platform."""
+    update_kernel: str = "auto"
+    """What updates large tensors: "jnp", "pallas" (Triton on GPUs, Mosaic on TPUs; never timed on
+    hardware yet), or "auto", which is "jnp" until it has been."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -273,7 +273,7 @@ def _make_trainer(
     config: RunConfig,
 ) -> meta_train.MetaTrainer:
     on = config.devices
-    execution = {"particles": on.particles, "block_size": on.block_size}
+    execution = {key: getattr(on, key) for key in ("particles", "block_size", "update_kernel")}
     execution = construct(meta_train.Execution, execution, "devices", "the execution")
     grad_norm, system_norm = config.bad_steps.max_grad_norm, config.system_clip_norm
     with errors.mistakes("config: "):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lopt import sharding, transform
+from lopt.kernels import Fields
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 RMS_DECAYS = (0.999,)
@@ -67,7 +68,44 @@ def update(grads: Any, old: Accumulators, rates: Accumulators) -> Any:
     Returns:
         A tree like ``grads`` with one ``Accumulators`` for each leaf; ``by_field`` turns it around.
     """
-    return jax.tree.map(lambda g, *leaf: _accumulate(g, Accumulators(*leaf), rates), grads, *old)
+
+    def update_leaf(grad: jax.Array, *fields: jax.Array) -> Accumulators:
+        acc = update_factors(grad, Accumulators(*fields), rates)
+        momenta, second_moment = move(grad[None], acc[:2], as_fields(rates, grad.ndim))
+        return acc._replace(momenta=momenta, second_moment=second_moment)
+
+    return jax.tree.map(update_leaf, grads, *old)
+
+
+def update_factors(grad: jax.Array, old: Accumulators, rates: Accumulators) -> Accumulators:
+    """Take one leaf's gradient into its factored second moments, and only into these."""
+    if grad.size == 0:
+        return old  # means over no elements would be NaN
+    squares = jnp.square(grad)
+    rates = as_fields(rates, grad.ndim)
+    axes = _factored_axes(grad.shape)
+    if axes is None:
+        row = transform.moving_averages(old.row, squares[None] + 1e-30, rates.row)
+        return old._replace(row=row)
+    by_row, by_col = (jnp.mean(squares, axis=axis, keepdims=True)[None] for axis in axes)
+    return old._replace(
+        row=transform.moving_averages(old.row, by_row + 1e-30, rates.row),
+        col=transform.moving_averages(old.col, by_col + 1e-30, rates.col),
+    )
+
+
+def move(grad: Fields, old: tuple[Fields, Fields], rates: Accumulators) -> tuple[Fields, Fields]:
+    """The next momenta and second moment; all arguments are fields, see ``lopt.kernels``."""
+    momenta, second_moment = old
+    return (
+        transform.moving_averages(momenta, grad, rates.momenta),
+        transform.moving_averages(second_moment, jnp.square(grad), rates.second_moment),
+    )
+
+
+def as_fields(rates: Accumulators, ndim: int) -> Accumulators:
+    """Rates ``[k]`` as fields of a leaf with so many axes."""
+    return Accumulators(*(transform.constants(x, ndim) for x in rates))
 
 
 def by_field(leaves: Any, like: Any) -> Accumulators:
@@ -75,30 +113,42 @@ def by_field(leaves: Any, like: Any) -> Accumulators:
     return Accumulators(*(jax.tree.map(lambda _, acc, i=i: acc[i], like, leaves) for i in range(4)))
 
 
-def features(grad: jax.Array, param: jax.Array, acc: Accumulators) -> list[jax.Array]:
-    """The 28 features of one leaf in the published order, as arrays [k, ...] of one to three."""
-    rsqrt = second_moment_rsqrt(acc)
-    axes = _factored_axes(grad.shape)
+def row_scale(row: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
+    """What the row means of a leaf of this shape contribute to the scale of its gradients."""
+    axes = _factored_axes(shape)
     if axes is None:
+        return None
+    mean = jnp.mean(row, axis=1 + axes[1], keepdims=True)
+    return _safe_rsqrt(row / (mean + 1e-9))
+
+
+def features(grad: Fields, param: Fields, acc: Accumulators, row_scale: Fields) -> list[Fields]:
+    """The 28 features of one leaf in the published order.
+
+    Arguments and results are fields, see ``lopt.kernels``; ``row_scale`` is what the function of
+    this name returns.
+    """
+    each, rsqrt = jax.tree.map, second_moment_rsqrt(acc)
+    if row_scale is None:
         row, col = acc.row, acc.row
-        by_gradient, by_momentum = _safe_rsqrt(row + 1e-9), jax.lax.rsqrt(row + 1e-6)
+        by_gradient = each(lambda x: _safe_rsqrt(x + 1e-9), row)
+        by_momentum = each(lambda x: jax.lax.rsqrt(x + 1e-6), row)
     else:
         row, col = acc.row, acc.col
-        mean = jnp.mean(row, axis=1 + axes[1], keepdims=True)
-        by_gradient = by_momentum = _safe_rsqrt(row / (mean + 1e-9)) * _safe_rsqrt(col)
+        by_gradient = by_momentum = each(lambda x, y: x * _safe_rsqrt(y), row_scale, col)
     return [
-        grad[None],
-        param[None],
+        grad,
+        param,
         acc.momenta,
         acc.second_moment,
-        acc.momenta * rsqrt,
+        each(lambda m: m * rsqrt, acc.momenta),
         rsqrt,
-        grad[None] * by_gradient,
+        each(lambda scale: grad * scale, by_gradient),
         row,
         col,
-        jax.lax.rsqrt(row + 1e-8),
-        jax.lax.rsqrt(col + 1e-8),
-        acc.momenta * by_momentum,
+        each(lambda x: jax.lax.rsqrt(x + 1e-8), row),
+        each(lambda x: jax.lax.rsqrt(x + 1e-8), col),
+        each(jnp.multiply, acc.momenta, by_momentum),
     ]
 
 
@@ -122,23 +172,6 @@ def _initial_factor(param: Any, *, longest: bool) -> jax.Array:
     averaged = None if axes is None else axes[0] if longest else axes[1]
     kept = (1 if axis == averaged else n for axis, n in enumerate(param.shape))
     return sharding.zeros((len(ADAFACTOR_DECAYS), *kept), param)
-
-
-def _accumulate(grad: jax.Array, old: Accumulators, rates: Accumulators) -> Accumulators:
-    if grad.size == 0:
-        return old  # means over no elements would be NaN
-    squares = jnp.square(grad)
-    axes = _factored_axes(grad.shape)
-    if axes is None:
-        row = transform.moving_averages(old.row, squares + 1e-30, rates.row)
-        col = old.col
-    else:
-        by_row, by_col = (jnp.mean(squares, axis=axis, keepdims=True) for axis in axes)
-        row = transform.moving_averages(old.row, by_row + 1e-30, rates.row)
-        col = transform.moving_averages(old.col, by_col + 1e-30, rates.col)
-    momenta = transform.moving_averages(old.momenta, grad, rates.momenta)
-    second = transform.moving_averages(old.second_moment, squares, rates.second_moment)
-    return Accumulators(momenta, second, row, col)
 
 
 def _safe_rsqrt(x: jax.Array) -> jax.Array:

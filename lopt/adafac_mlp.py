@@ -22,6 +22,7 @@ from jaxtyping import Array, Int
 from lopt import accumulators, per_parameter, transform
 from lopt.accumulators import Accumulators
 from lopt.base import LearnedOptimizer, StepInputs, Theta
+from lopt.kernels import Fields
 
 DESCENT_FEATURE = 6
 """m_1 / sqrt(v), which the first theta follows."""
@@ -79,18 +80,35 @@ class AdafacMLPLopt(LearnedOptimizer):
     def step(
         self, theta: Theta, state: AdafacMLPState, inputs: StepInputs
     ) -> tuple[Any, AdafacMLPState]:
-        new = accumulators.update(inputs.grads, Accumulators(*state[1:]), _rates(theta))
         constants = per_parameter.time_features(state.count)
         net = per_parameter.fold_constants(theta["mlp"], constants)
         combine = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
+        advance = per_parameter.advance_by(_advance, combine)
+        rates = _rates(theta)
 
-        def step_leaf(param: jax.Array, grad: jax.Array, acc: Accumulators) -> jax.Array:
-            features = accumulators.features(grad, param, acc)
-            return per_parameter.apply_net(net, features, param.shape, combine)
+        def step_leaf(
+            param: jax.Array, grad: jax.Array, *old: jax.Array
+        ) -> tuple[jax.Array, Accumulators]:
+            acc = accumulators.update_factors(grad, Accumulators(*old), rates)
+            scale = accumulators.row_scale(acc.row, grad.shape)
+            of_leaf = accumulators.as_fields(rates, grad.ndim)
+            others = (grad[None], param[None], acc.row, acc.col, scale, of_leaf)
+            step, moved = advance(net, acc[:2], others)
+            momenta, second_moment = moved
+            return step, Accumulators(momenta, second_moment, acc.row, acc.col)
 
-        steps = jax.tree.map(step_leaf, inputs.params, inputs.grads, new)
+        new = jax.tree.map(step_leaf, inputs.params, inputs.grads, *state[1:])
+        steps, new = (jax.tree.map(lambda _, x, i=i: x[i], inputs.grads, new) for i in range(2))
         moved = accumulators.by_field(new, inputs.grads)
         return steps, AdafacMLPState(transform.increment(state.count), *moved)
+
+
+def _advance(state: Fields, inputs: Fields) -> tuple[list[Fields], Fields]:
+    """Features of every parameter, and its next momenta and second moment."""
+    grad, param, row, col, scale, rates = inputs
+    momenta, second_moment = accumulators.move(grad, state, rates)
+    acc = Accumulators(momenta, second_moment, row, col)
+    return accumulators.features(grad, param, acc, scale), (momenta, second_moment)
 
 
 def _rates(theta: Theta) -> Accumulators:

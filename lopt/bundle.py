@@ -123,6 +123,7 @@ def load(
     learning_rate_multiplier: float | int | jax.Array | optax.Schedule = 1.0,
     weight_decay: float | int | jax.Array = 0.0,
     weight_decay_mask: Any = None,
+    update_kernel: str = "auto",
 ) -> optax.GradientTransformationExtraArgs:
     """Load a bundle as an Optax optimizer.
 
@@ -137,9 +138,10 @@ def load(
             or in a bucket, "gs://bucket/folder" (``lopt.buckets``).
         num_steps: horizon T of the training to come, in inner steps; by default the horizon in the
             bundle.
-        learning_rate_multiplier: see ``lopt.with_options``, like the two below.
+        learning_rate_multiplier: see ``lopt.with_options``, like those below.
         weight_decay: of every step, decoupled.
         weight_decay_mask: where it applies.
+        update_kernel: what updates large tensors, "jnp" or "pallas".
 
     Raises:
         ValueError: if there is no such bundle, it is incomplete, damaged, oversized or of another
@@ -167,6 +169,7 @@ def load(
         learning_rate_multiplier=learning_rate_multiplier,
         weight_decay=weight_decay,
         weight_decay_mask=weight_decay_mask,
+        update_kernel=update_kernel,
     )
 
 

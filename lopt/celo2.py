@@ -131,7 +131,7 @@ def _features(param: jax.Array, grad: jax.Array, acc: Accumulators) -> list[jax.
     """The features in the published order, as arrays [k, ...]."""
     rsqrt = jax.lax.rsqrt(acc.second_moment + EPSILON)
     *_, by_row, row, col, row_rsqrt, col_rsqrt, by_momentum = accumulators.features(
-        grad, param, acc
+        grad[None], param[None], acc, accumulators.row_scale(acc.row, grad.shape)
     )
     of_all = [
         grad[None],

@@ -25,6 +25,7 @@ from jaxtyping import Array, Int
 
 from lopt import per_parameter, transform
 from lopt.base import LearnedOptimizer, StepInputs, Theta
+from lopt.kernels import Fields
 
 MOMENTUM_DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 MOMENTUM_RATES = (1.0 - np.array(MOMENTUM_DECAYS)).astype(np.float32)
@@ -70,20 +71,25 @@ class MLPLopt(LearnedOptimizer):
         return MLPState(transform.zero_count(), momenta)
 
     def step(self, theta: Theta, state: MLPState, inputs: StepInputs) -> tuple[Any, MLPState]:
-        momenta = jax.tree.map(
-            lambda g, old: transform.moving_averages(old, g, MOMENTUM_RATES),
-            inputs.grads,
-            state.momenta,
-        )
         constants = per_parameter.time_features(state.count)
         net = per_parameter.fold_constants(theta["mlp"], constants)
         combine = per_parameter.direction_and_magnitude(self.step_mult, self.exp_mult)
 
-        def step_leaf(param: jax.Array, grad: jax.Array, momenta: jax.Array) -> jax.Array:
-            features = [grad[None], param[None], momenta]
-            return per_parameter.apply_net(
-                net, features, param.shape, combine, square_scale=SQUARE_SCALE
-            )
+        advance = per_parameter.advance_by(_advance, combine, square_scale=SQUARE_SCALE)
 
-        steps = jax.tree.map(step_leaf, inputs.params, inputs.grads, momenta)
+        def step_leaf(
+            param: jax.Array, grad: jax.Array, momenta: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            rates = transform.constants(MOMENTUM_RATES, grad.ndim)
+            return advance(net, momenta, (grad[None], param[None], rates))
+
+        new = jax.tree.map(step_leaf, inputs.params, inputs.grads, state.momenta)
+        steps, momenta = (jax.tree.map(lambda _, x, i=i: x[i], inputs.grads, new) for i in range(2))
         return steps, MLPState(transform.increment(state.count), momenta)
+
+
+def _advance(momenta: Fields, inputs: Fields) -> tuple[list[Fields], Fields]:
+    """Features of every parameter, and its next momenta."""
+    grad, param, rates = inputs
+    momenta = transform.moving_averages(momenta, grad, rates)
+    return [grad, param, momenta], momenta

@@ -1,4 +1,4 @@
-"""What users put on top of a learned optimizer: weight decay and a factor on the step.
+"""What users put on top of a learned optimizer: weight decay, a factor on the step, a kernel.
 
     p <- p + m_t (step - weight_decay * p)
 
@@ -14,6 +14,8 @@ import jax
 import numpy as np
 import optax
 
+from lopt import kernels
+
 
 def with_options(
     tx: Any,
@@ -21,6 +23,7 @@ def with_options(
     learning_rate_multiplier: float | int | jax.Array | optax.Schedule = 1.0,
     weight_decay: float | int | jax.Array = 0.0,
     weight_decay_mask: Any | Callable[[Any], Any] | None = None,
+    update_kernel: str = "auto",
 ) -> optax.GradientTransformationExtraArgs:
     """Add decoupled weight decay and a learning-rate multiplier to an optimizer.
 
@@ -33,6 +36,8 @@ def with_options(
             of what AdamW calls learning rate and weight decay, mostly below 1e-4.
         weight_decay_mask: tree of booleans like the parameters, or a prefix of it, or a function
             from the parameters to one; true where the decay applies. By default everywhere.
+        update_kernel: what updates large tensors, "jnp" or "pallas"; "auto" leaves the choice to
+            ``lopt.kernels``, whose notes say what a kernel takes.
 
     Returns:
         The optimizer, which passes extra arguments such as ``value`` on to ``tx``; ``tx`` as it is
@@ -40,8 +45,8 @@ def with_options(
 
     Raises:
         TypeError: ``tx`` is no Optax optimizer.
-        ValueError: a multiplier or a decay that is negative or not finite, or a mask without a
-            decay.
+        ValueError: a multiplier or a decay that is negative or not finite, a mask without a decay,
+            or an unknown kernel.
     """
     if not isinstance(tx, optax.GradientTransformation):
         raise TypeError(
@@ -63,9 +68,24 @@ def with_options(
         pieces.append(optax.scale_by_schedule(learning_rate_multiplier))
     elif not _is(learning_rate_multiplier, 1.0):
         pieces.append(optax.scale(learning_rate_multiplier))
+    if update_kernel != "auto":
+        pieces[0] = _with_kernel(tx, update_kernel)
     if len(pieces) == 1:
-        return optax.with_extra_args_support(tx)
+        return optax.with_extra_args_support(pieces[0])
     return optax.chain(*pieces)
+
+
+def _with_kernel(
+    tx: optax.GradientTransformation, name: str
+) -> optax.GradientTransformationExtraArgs:
+    kernels.check(name)
+    tx = optax.with_extra_args_support(tx)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+        with kernels.update_kernel(name):
+            return tx.update(updates, state, params, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
 def _is(value: Any, number: float) -> bool:

@@ -19,12 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lopt import kernels
 from lopt.blocks import CPU_BLOCK, as_rows, map_parameters
+from lopt.kernels import Fields
 from lopt.products import transposed
 from lopt.sharding import max_shards
 
 Net = dict[str, jax.Array]
 """Weights ``w{i}`` of shape [inputs, outputs] and biases ``b{i}`` of shape [outputs]."""
+NetInKernel = dict[str, Any]
+"""The same as ``jax.Ref``, of which every number is read by itself; biases are [1, outputs]."""
 Combine = Callable[..., Any]
 """Elementwise function from the network's outputs, one array each, to an array or a pytree."""
 
@@ -109,6 +113,49 @@ def direction_and_magnitude(step_mult: float, exp_mult: float) -> Combine:
     return combine
 
 
+def advance_by(
+    function: Callable[[Fields, Fields], tuple[list[Fields], Fields]],
+    combine: Combine,
+    *,
+    square_scale: float = 1.0,
+) -> Callable[[Net, Fields, Fields], tuple[jax.Array, Fields]]:
+    """How a network and a function that makes its inputs advance one tensor.
+
+    Args:
+        function: elementwise, from the state and further fields to the features and the next
+            state; see ``lopt.kernels``.
+        combine: from the network's outputs to the step.
+        square_scale: see ``apply_net``.
+
+    Returns:
+        A function of the network's weights, the state (fields of the tensor's full shape) and the
+        further fields. It returns the step and the next state, by a kernel where one was chosen.
+    """
+
+    def squares(fields: Fields) -> Fields:
+        features, _ = function(*fields)
+        return jax.tree.map(lambda x: jnp.square(x * square_scale), features)
+
+    def step(net: Net | NetInKernel, state: Fields, inputs: Fields) -> tuple[jax.Array, Fields]:
+        features, new = function(state, inputs)
+        return evaluate_net(net, jax.tree.leaves(features), _shape(state), combine), new
+
+    def advance(net: Net, state: Fields, inputs: Fields) -> tuple[jax.Array, Fields]:
+        shape = _shape(state)
+        if kernels.takes((state, inputs), shape):
+            mean_squares = kernels.means(squares, (state, inputs), shape)
+            net = _normalise_inputs(net, mean_squares, square_scale)
+            return kernels.update(step, net, state, inputs, shape)
+        features, state = function(state, inputs)
+        return apply_net(net, features, shape, combine, square_scale=square_scale), state
+
+    return advance
+
+
+def _shape(state: Fields) -> tuple[int, ...]:
+    return jax.tree.leaves(state)[0].shape[1:]
+
+
 def apply_net(
     net: Net,
     features: Sequence[jax.Array],
@@ -146,9 +193,14 @@ def apply_net(
 
 
 def evaluate_net(
-    net: Net, features: Sequence[jax.Array], shape: tuple[int, ...], combine: Combine
+    net: Net | NetInKernel, features: Sequence[jax.Array], shape: tuple[int, ...], combine: Combine
 ) -> Any:
-    """What ``apply_net`` does after the normalisation, for features that need none."""
+    """What ``apply_net`` does after the normalisation, for features that need none.
+
+    In a kernel it takes features ``[1, rows, columns]`` one by one, and the results are a block's.
+    """
+    if isinstance(net["w0"], jax.Ref):
+        return combine(*_in_kernel(net, [jnp.squeeze(x, 0) for x in features]))
     if math.prod(shape) == 0:
         empty = jnp.zeros(shape, jnp.float32)
         return combine(*[empty] * net[f"b{_num_layers(net) - 1}"].shape[0])
@@ -193,7 +245,7 @@ def _normalise_inputs(net: Net, mean_squares: Float[Array, " F"], square_scale: 
     return {**net, "w0": net["w0"] * scales[:, None]}
 
 
-def _num_layers(net: Net) -> int:
+def _num_layers(net: Net | NetInKernel) -> int:
     return len(net) // 2
 
 
@@ -222,11 +274,39 @@ def _unrolled(net: Net, features: Sequence[jax.Array]) -> list[jax.Array]:
     for layer in range(1, _num_layers(net)):
         weights, bias = net[f"w{layer}"], net[f"b{layer}"]
         inputs = [jax.nn.relu(unit) for unit in units]
-        units = [
-            sum((weights[i, j] * x for i, x in enumerate(inputs)), start=bias[j])
-            for j in range(bias.shape[0])
-        ]
+        units = [_unit(weights, j, bias[j], inputs) for j in range(bias.shape[0])]
     return units
+
+
+def _in_kernel(net: NetInKernel, units: list[jax.Array]) -> list[jax.Array]:
+    """The same in a kernel."""
+    last = _num_layers(net) - 1
+    for layer in range(0, last, 2):
+        units = _two_layers(net, layer, units)
+        if layer + 1 < last:
+            units = [jax.nn.relu(unit) for unit in units]
+    if last % 2 == 0:
+        weights, bias = net[f"w{last}"], net[f"b{last}"]
+        units = [_unit(weights, j, bias[0, j], units) for j in range(bias.shape[1])]
+    return units
+
+
+def _two_layers(net: NetInKernel, layer: int, inputs: list[jax.Array]) -> list[jax.Array]:
+    """Units of a layer's next one. The layer's own units are made and used one after the other, so
+    that they are never held all at once, and the program does not grow with their number."""
+    weights, bias, to_next, next_bias = (net[f"{x}{i}"] for i in (layer, layer + 1) for x in "wb")
+
+    def add_unit(i: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
+        unit = jax.nn.relu(_unit(weights, i, bias[0, i], inputs))
+        return [x + to_next[i, j] * unit for j, x in enumerate(sums)]
+
+    shape = jnp.broadcast_shapes(*(x.shape for x in inputs))
+    start = [jnp.broadcast_to(next_bias[0, j], shape) for j in range(next_bias.shape[1])]
+    return jax.lax.fori_loop(0, bias.shape[1], add_unit, start)
+
+
+def _unit(weights: Any, j: Any, start: jax.Array, inputs: Sequence[jax.Array]) -> jax.Array:
+    return sum((weights[i, j] * x for i, x in enumerate(inputs)), start=start)
 
 
 def _first_layer(

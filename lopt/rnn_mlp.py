@@ -175,7 +175,10 @@ class RNNMLPLopt(LearnedOptimizer):
 
 
 def _average(old: Any, new: Any) -> Any:
-    return jax.tree.map(lambda x, g: transform.moving_averages(x, g, RATES), old, new)
+    def average(old: jax.Array, new: jax.Array) -> jax.Array:
+        return transform.moving_averages(old, new[None], transform.constants(RATES, new.ndim))
+
+    return jax.tree.map(average, old, new)
 
 
 def _sizes(param: jax.Array) -> Float[Array, " 2"]:

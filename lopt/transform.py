@@ -38,16 +38,20 @@ def zeros_like(params: Any, *leading: int) -> Any:
     return jax.tree.map(lambda p: sharding.zeros((*leading, *p.shape), p), params)
 
 
-def moving_averages(old: jax.Array, new: jax.Array, rates: Any) -> jax.Array:
-    """Averages of one leaf over several time scales: ``(1 - rates) * old + rates * new``.
+def moving_averages(old: Any, new: jax.Array, rates: Any) -> Any:
+    """Averages over k time scales, ``(1 - rates) * old + rates * new``, for ``lopt.kernels`` too.
 
     Args:
-        old: ``[k, *shape]``.
-        new: ``[*shape]``.
-        rates: ``[k]``, one minus the decays.
+        old: a field of k numbers per parameter.
+        new: a field of one.
+        rates: one minus the decays, a field like ``constants`` makes.
     """
-    rates = rates.reshape(-1, *[1] * new.ndim)
-    return (1.0 - rates) * old + rates * new[None]
+    return jax.tree.map(lambda x, rate: (1.0 - rate) * x + rate * new, old, rates)
+
+
+def constants(values: Any, ndim: int) -> Any:
+    """Numbers ``[k]`` as a field of a tensor with so many axes, on none of which they depend."""
+    return values.reshape(-1, *[1] * ndim)
 
 
 def check_widths(field: str, widths: Sequence[int], smallest: int = 1) -> tuple[int, ...]:

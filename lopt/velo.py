@@ -200,8 +200,9 @@ def _tensor_features(param: jax.Array, acc: Accumulators) -> Float[Array, " 10"]
 
 def _mlp_features(param: jax.Array, grad: jax.Array, acc: Accumulators) -> list[jax.Array]:
     """The 30 features of every parameter, as arrays [k, ...]."""
+    scale = accumulators.row_scale(acc.row, grad.shape)
     return [
-        *accumulators.features(grad, param, acc),
+        *accumulators.features(grad[None], param[None], acc, scale),
         jnp.clip(grad, -CLIPPED, CLIPPED)[None],
         grad[None] * accumulators.second_moment_rsqrt(acc),
     ]

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 
 MAPPINGS = ("sequential", "parallel")
+UPDATE_KERNELS = ("auto", "jnp", "pallas")
+"""Those of ``lopt.kernels``."""
 PARTNERS_TOGETHER = 2**20
 """Bytes of a particle's state up to which a CPU works on both partners of a pair at once. Small
 operations cost their start, which two share, and one batch serves both: up to 1.2 times the rate.
@@ -28,18 +30,25 @@ class Execution:
             small, and the second elsewhere.
         block_size: parameters of one tensor that a learned optimizer's network sees at once, see
             ``lopt.blocks``; None takes 512 on a CPU and 2^20 elsewhere.
+        update_kernel: what updates large tensors, see ``lopt.kernels``.
 
     Raises:
-        ValueError: for an unknown mapping or a block of no parameters.
+        ValueError: for an unknown mapping or kernel, or a block of no parameters.
     """
 
     particles: str | None = None
     block_size: int | None = None
+    update_kernel: str = "auto"
 
     def __post_init__(self) -> None:
         if self.particles is not None and self.particles not in MAPPINGS:
             raise ValueError(
                 f"particles = {self.particles!r} must be one of {', '.join(MAPPINGS)}, or None."
+            )
+        if self.update_kernel not in UPDATE_KERNELS:
+            raise ValueError(
+                f"update_kernel = {self.update_kernel!r} must be one of "
+                f"{', '.join(UPDATE_KERNELS)}."
             )
         size = self.block_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):

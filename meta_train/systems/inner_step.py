@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Float
 
 from lopt.blocks import block_size
+from lopt.kernels import update_kernel
 from meta_train.particles import execution
 from tasks.base import Cfg, Params, Task
 
@@ -38,6 +39,7 @@ def inner_step(
     loss_fn = jax.value_and_grad(task.loss, argnums=2, has_aux=True)
     (loss, _), grads = loss_fn(key_loss, cfg, params, batch)
     update = optax.with_extra_args_support(optimizer).update
-    with block_size(execution().block_size):
+    chosen = execution()
+    with block_size(chosen.block_size), update_kernel(chosen.update_kernel):
         updates, opt_state = update(grads, opt_state, params, value=loss)
     return optax.apply_updates(params, updates), opt_state, loss
