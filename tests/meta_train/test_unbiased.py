@@ -33,16 +33,15 @@ def single_estimates(estimator, system, meta_step, execution):
     """One estimate at ``meta_step`` (0 is the first) from each of many independent runs."""
 
     def replicate(key):
+        def estimate(i, carried):
+            key_step = jax.random.fold_in(key, i)
+            found, state = estimator.estimate(system, key_step, THETA, carried[0])
+            return state, ravel_pytree(found.grad)[0], found.loss
+
+        # The last of a loop, and not one after it: what is written once is compiled once.
         state = estimator.init(system, jax.random.fold_in(key, 1000), THETA)
-        state = jax.lax.fori_loop(
-            0,
-            meta_step,
-            lambda i, s: estimator.estimate(system, jax.random.fold_in(key, i), THETA, s)[1],
-            state,
-        )
-        key_last = jax.random.fold_in(key, meta_step)
-        estimate, _ = estimator.estimate(system, key_last, THETA, state)
-        return ravel_pytree(estimate.grad)[0], estimate.loss
+        nothing = jnp.zeros(ravel_pytree(THETA)[0].shape), jnp.zeros(())
+        return jax.lax.fori_loop(0, meta_step + 1, estimate, (state, *nothing))[1:]
 
     with use(execution):
         return jax.vmap(replicate)(jax.random.split(jax.random.key(7), REPLICATES))
