@@ -13,6 +13,7 @@ import lopt
 import tasks
 from meta_train import PES, LoptSystem, MetaObjective, MetaTrainer
 from meta_train.particles import PARTNERS_TOGETHER, Execution, map_partners
+from tests.tasks import compiled
 
 RATE = 0.02
 OPTIMIZER = lopt.LOPTS["sgd_schedule"](
@@ -35,16 +36,26 @@ def episode(system, num_steps, key=KEY):
     return state, states, losses
 
 
+@jax.jit
+def at(states, t):
+    return jax.tree.map(lambda leaf: leaf[t], states)
+
+
 def test_a_step_is_what_optax_would_do():
     state, states, losses = jax.jit(lambda: episode(LoptSystem(OPTIMIZER, TASK), 1))()
-    key_batch, key_loss, _ = jax.random.split(jax.random.split(KEY, 1)[0], 3)
-    batch = TASK.batch(key_batch, (), "train")
-    (loss, _), grads = jax.value_and_grad(TASK.loss, argnums=2, has_aux=True)(
-        key_loss, state.cfg, state.params, batch
-    )
-    tx = optax.sgd(RATE)
-    updates, _ = tx.update(grads, tx.init(state.params), state.params)
-    expected = optax.apply_updates(state.params, updates)
+
+    @jax.jit
+    def by_optax(params):
+        key_batch, key_loss, _ = jax.random.split(jax.random.split(KEY, 1)[0], 3)
+        batch = TASK.batch(key_batch, (), "train")
+        (loss, _), grads = jax.value_and_grad(TASK.loss, argnums=2, has_aux=True)(
+            key_loss, (), params, batch
+        )
+        tx = optax.sgd(RATE)
+        updates, _ = tx.update(grads, tx.init(params), params)
+        return optax.apply_updates(params, updates), loss
+
+    expected, loss = by_optax(state.params)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5), states.params, expected
     )
@@ -56,7 +67,7 @@ def test_final_objective_sums_to_the_last_loss(split):
     objective = MetaObjective(kind="final", split=split, clip=None)
     system = LoptSystem(OPTIMIZER, TASK, objective)
     _, states, losses = jax.jit(lambda: episode(system, 7))()
-    last = jax.tree.map(lambda leaf: leaf[-1], states)
+    last = at(states, -1)
     expected = jax.jit(system._judge)(last.key_eval, last.cfg, last.params)
     np.testing.assert_allclose(losses.sum() / 7, expected, rtol=1e-4)
 
@@ -65,8 +76,8 @@ def test_validation_loss_is_that_after_the_step():
     system = LoptSystem(OPTIMIZER, TASK, MetaObjective(split="valid", clip=None))
     _, states, losses = jax.jit(lambda: episode(system, 1))()
     key_judge = jax.random.split(jax.random.split(KEY, 1)[0], 3)[2]
-    params = jax.tree.map(lambda leaf: leaf[0], states.params)
-    np.testing.assert_allclose(losses[0], system._judge(key_judge, (), params), rtol=1e-5)
+    expected = jax.jit(system._judge)(key_judge, (), at(states.params, 0))
+    np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
@@ -77,9 +88,8 @@ def test_error_is_one_minus_the_accuracy_after_the_step(split):
     keys = jax.random.split(KEY, 3)
     for t in range(3):
         key_batch, key_loss = jax.random.split(jax.random.split(keys[t], 3)[2])
-        params = jax.tree.map(lambda leaf, t=t: leaf[t], states.params)
-        batch = task.batch(key_batch, (), split)
-        _, metrics = task.loss(key_loss, (), params, batch)
+        batch = compiled.batch(task, key_batch, (), split)
+        _, metrics = compiled.loss(task, key_loss, (), at(states.params, t), batch)
         np.testing.assert_allclose(losses[t], 1 - metrics["accuracy"], atol=1e-6)
     with pytest.raises(ValueError, match="measure"):
         MetaObjective(split="mixed", measure="error")
@@ -102,11 +112,12 @@ def test_validation_judges_the_average_that_the_optimizer_keeps():
     rule = lopt.LOPTS["schedule_free_mlp"](hidden=())
     system = LoptSystem(rule, TASK, MetaObjective(split="valid", clip=None))
     _, states, losses = jax.jit(lambda: episode(system, 5))()
-    last = jax.tree.map(lambda leaf: leaf[-1], states)
+    last = at(states, -1)
     key_judge = jax.random.split(jax.random.split(KEY, 5)[-1], 3)[2]
     average = lopt.evaluation_params(last.opt_state, last.params)
-    np.testing.assert_allclose(losses[-1], system._judge(key_judge, (), average), rtol=1e-5)
-    assert not np.allclose(losses[-1], system._judge(key_judge, (), last.params), rtol=1e-3)
+    judge = jax.jit(system._judge)
+    np.testing.assert_allclose(losses[-1], judge(key_judge, (), average), rtol=1e-5)
+    assert not np.allclose(losses[-1], judge(key_judge, (), last.params), rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tasks
+from tests.tasks import compiled
 
 
 @pytest.mark.parametrize("condition", [1.0, 50.0])
@@ -30,9 +31,9 @@ def test_family_members_stay_in_range_and_differ():
 
 def test_noiseless_loss_is_the_closed_form():
     task = tasks.make("quadratic", dim=4, noise=0.0, batch_size=3)
-    params = task.init(jax.random.key(1), ())
-    batch = task.batch(jax.random.key(2), (), "train")
-    loss, metrics = task.loss(jax.random.key(0), (), params, batch)
+    params = compiled.init(task, jax.random.key(1), ())
+    batch = compiled.batch(task, jax.random.key(2), (), "train")
+    loss, metrics = compiled.loss(task, jax.random.key(0), (), params, batch)
     x = np.asarray(params["x"] - task.member.minimum, np.float64)
     expected = 0.5 * x @ np.asarray(task.member.hessian, np.float64) @ x
     np.testing.assert_allclose([loss, metrics["excess"]], expected, rtol=1e-5)
@@ -40,11 +41,12 @@ def test_noiseless_loss_is_the_closed_form():
 
 def test_mean_loss_and_gradient_under_noise():
     task = tasks.make("quadratic", dim=4, noise=0.5, batch_size=20_000)
-    params = task.init(jax.random.key(1), ())
-    batch = task.batch(jax.random.key(2), (), "valid")
-    (loss, metrics), grad = jax.value_and_grad(
-        lambda p: task.loss(jax.random.key(0), (), p, batch), has_aux=True
-    )(params)
+    params = compiled.init(task, jax.random.key(1), ())
+    batch = compiled.batch(task, jax.random.key(2), (), "valid")
+    value_and_grad = jax.value_and_grad(
+        lambda p: compiled.loss(task, jax.random.key(0), (), p, batch), has_aux=True
+    )
+    (loss, metrics), grad = jax.jit(value_and_grad)(params)
     floor = 0.5 * 0.5**2 * float(jnp.trace(task.member.hessian))
     np.testing.assert_allclose(loss, metrics["excess"] + floor, rtol=0.03)
     expected = task.member.hessian @ (params["x"] - task.member.minimum)

@@ -7,12 +7,13 @@ import pytest
 
 import tasks
 from tasks.datasets.sequences import RULES, load_sequences
+from tests.tasks import compiled
 
 KEY = jax.random.key
 
 
 def members(task, count):
-    return jax.jit(jax.vmap(task.sample))(jax.random.split(KEY(0), count))
+    return jax.device_get(jax.jit(jax.vmap(task.sample))(jax.random.split(KEY(0), count)))
 
 
 def pick(cfgs, i):
@@ -36,19 +37,19 @@ def test_least_squares_is_solved_by_its_weights_on_every_split():
     kernel = np.linalg.solve(np.asarray(cfg.transform, np.float64), np.asarray(cfg.slope))
     params = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.float32(0)}
     for split in tasks.SPLITS:
-        batch = task.batch(KEY(1), cfg, split)
-        assert task.loss(KEY(0), cfg, params, batch)[0] < 1e-8
+        batch = compiled.batch(task, KEY(1), cfg, split)
+        assert compiled.loss(task, KEY(0), cfg, params, batch)[0] < 1e-8
 
 
 def test_a_batch_of_all_rows_is_the_same_at_every_step():
     task = tasks.make("least_squares_family", num_examples=(32, 32), noise=(0.5, 0.5))
     cfg = pick(members(task, 1), 0)
-    batches = [task.batch(KEY(k), cfg, "train") for k in (1, 2)]
+    batches = [compiled.batch(task, KEY(k), cfg, "train") for k in (1, 2)]
     sets = [{row.tobytes() for row in np.asarray(batch["row"])} for batch in batches]
     assert sets[0] == sets[1]
     assert len(sets[0]) == 32
-    params = task.init(KEY(1), cfg)
-    losses = [task.loss(KEY(0), cfg, params, batch)[0] for batch in batches]
+    params = compiled.init(task, KEY(1), cfg)
+    losses = [compiled.loss(task, KEY(0), cfg, params, batch)[0] for batch in batches]
     np.testing.assert_allclose(*losses, rtol=1e-5)
     noise = [batch["target"] - batch["row"] @ cfg.slope for batch in batches]
     np.testing.assert_allclose(np.sort(noise[0]), np.sort(noise[1]), atol=1e-5)
@@ -58,18 +59,19 @@ def test_a_batch_of_all_rows_is_the_same_at_every_step():
 def test_few_rows_are_all_that_training_sees():
     task = tasks.make("logistic_regression_family", num_examples=(7, 7))
     cfg = pick(members(task, 1), 0)
-    rows = np.concatenate([task.batch(KEY(k), cfg, "train")["row"] for k in range(5)])
+    rows = np.concatenate([compiled.batch(task, KEY(k), cfg, "train")["row"] for k in range(5)])
     assert len(np.unique(rows, axis=0)) == 7
 
 
 def test_logistic_loss_has_only_the_sign():
     task = tasks.make("logistic_regression_family")
     cfg, params = pick(members(task, 1), 0), None
-    params = task.init(KEY(1), cfg)
-    batch = task.batch(KEY(2), cfg, "valid")
+    params = compiled.init(task, KEY(1), cfg)
+    batch = compiled.batch(task, KEY(2), cfg, "valid")
     output = batch["row"] @ (cfg.transform @ params["kernel"])
     expected = np.mean(np.log1p(np.exp(-np.sign(batch["target"]) * np.asarray(output, float))))
-    np.testing.assert_allclose(task.loss(KEY(0), cfg, params, batch)[0], expected, rtol=1e-5)
+    loss, _ = compiled.loss(task, KEY(0), cfg, params, batch)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("modes", [2, 3])
@@ -81,12 +83,13 @@ def test_entries_are_those_of_a_tensor_of_low_rank(modes):
     full = np.einsum(",".join(f"{x}r" for x in letters) + "->" + letters[::-1], *factors).ravel()
     seen = {}
     for split in tasks.SPLITS:
-        batch = task.batch(KEY(1), cfg, split)
+        batch = compiled.batch(task, KEY(1), cfg, split)
         np.testing.assert_allclose(batch["value"], full[batch["entry"]], rtol=1e-4, atol=1e-5)
         seen[split] = set(np.asarray(batch["entry"]).tolist())
     assert not set.intersection(seen["train"], seen["valid"] | seen["test"])
     truth = {f"factor_{mode}": cfg.factors[mode] for mode in range(modes)}
-    assert task.loss(KEY(0), cfg, truth, task.batch(KEY(2), cfg, "test"))[0] < 1e-8
+    batch = compiled.batch(task, KEY(2), cfg, "test")
+    assert compiled.loss(task, KEY(0), cfg, truth, batch)[0] < 1e-8
 
 
 def test_tensors_have_entries_of_size_one_and_ranks_up_to_the_largest():
@@ -104,7 +107,7 @@ def test_tensors_have_entries_of_size_one_and_ranks_up_to_the_largest():
 def test_few_entries_are_all_that_training_sees():
     task = tasks.make("matrix_factorization_family", observed=(0.05, 0.05))
     cfg = pick(members(task, 1), 0)
-    entries = [task.batch(KEY(k), cfg, "train")["entry"] for k in range(20)]
+    entries = [compiled.batch(task, KEY(k), cfg, "train")["entry"] for k in range(20)]
     assert len(np.unique(entries)) == cfg.num_examples == 23
 
 
@@ -160,12 +163,12 @@ def test_other_seed_other_sequences():
 @pytest.mark.slow
 def test_the_random_half_of_a_sequence_does_not_count():
     task = tasks.make("copy_lstm_family", rule="reverse", reparam=(1, 1)).task
-    params = task.init(KEY(0), ())
-    text = task.batch(KEY(1), (), "train")["text"]
+    params = compiled.init(task, KEY(0), ())
+    text = compiled.batch(task, KEY(1), (), "train")["text"]
     assert text.shape == (16, 16)
     logits = task.module.apply({"params": params}, text[:, :-1])
     picked = jax.nn.log_softmax(logits)[:, 7:]
     expected = -np.mean(np.take_along_axis(np.asarray(picked), np.asarray(text)[:, 8:, None], 2))
     np.testing.assert_allclose(
-        task.loss(KEY(0), (), params, {"text": text})[0], expected, rtol=1e-5
+        compiled.loss(task, KEY(0), (), params, {"text": text})[0], expected, rtol=1e-5
     )
