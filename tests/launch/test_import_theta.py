@@ -35,7 +35,7 @@ def test_celo2_becomes_a_bundle(tmp_path, capsys):
     assert "Abhinav Moudgil" in readme
     params = {"w": np.ones((4, 3), np.float32)}
     tx = lopt.load(out, num_steps=10)
-    steps, _ = tx.update(params, tx.init(params), params)
+    steps, _ = jax.jit(tx.update)(params, tx.init(params), params)
     assert np.all(np.isfinite(steps["w"]))
 
 

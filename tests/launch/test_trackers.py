@@ -47,7 +47,7 @@ def wandb_points(folder):
     rows = []
     for file in sorted((folder / "wandb").glob(f"*run-2*/{run_id}.wandb")):
         reader = (sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--follow")
-        command = (*reader, "--idle-timeout=2s", str(file))
+        command = (*reader, "--idle-timeout=100ms", str(file))
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = map(json.loads, shown.splitlines())
         rows += [x["history"]["item"] for x in found if x["type"] == "history"]

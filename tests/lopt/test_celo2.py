@@ -21,10 +21,8 @@ def draw(shape):
 
 def draw_theta(rule):
     normal = np.random.default_rng(1).normal
-    return jax.tree.map(
-        lambda x: x + jnp.asarray(normal(0, 0.1, x.shape), jnp.float32),
-        rule.init(jax.random.key(0)),
-    )
+    theta = jax.device_get(jax.jit(rule.init)(jax.random.key(0)))
+    return jax.tree.map(lambda x: jnp.asarray(x + np.float32(normal(0, 0.1, x.shape))), theta)
 
 
 def normalise(x):
@@ -111,7 +109,7 @@ def test_meta_parameters_and_size_of_the_step():
         assert sum(x.size for x in jax.tree.leaves(theta)) == 347
         params, grads = (x[0] for x in draw((8, 3)))
         tx = lopt.with_options(rule.bind(theta), learning_rate_multiplier=0.5)
-        steps, _ = tx.update(grads, tx.init(params), params)
+        steps, _ = jax.jit(tx.update)(grads, tx.init(params), params)
         np.testing.assert_allclose(np.sqrt(np.mean(steps**2)), 0.005, rtol=1e-4)
 
 
@@ -119,8 +117,8 @@ def test_matrices_become_orthogonal():
     """Singular values near one, each matrix of a stack by itself."""
     from lopt import celo2
 
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 9, 4)), jnp.float32)
-    values = np.linalg.svd(celo2._orthogonalise(x), compute_uv=False)
+    x = np.float32(np.random.default_rng(0).normal(size=(3, 9, 4)))
+    values = np.linalg.svd(jax.jit(celo2._orthogonalise)(x), compute_uv=False)
     assert np.all(np.abs(values - 1) < 0.4)
 
 

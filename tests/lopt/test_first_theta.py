@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import lopt
@@ -35,22 +36,27 @@ def test_the_first_theta_lowers_the_loss(name, task_name):
         return train(task, tx, STEPS, key_run)
 
     keys = jax.random.split(jax.random.key(0), KEYS)
-    losses = jax.jit(lambda keys: map_particles(run, keys))(keys)
-    start, end = jnp.mean(losses[:, :5], axis=1), jnp.mean(losses[:, -20:], axis=1)
-    assert jnp.all(end < 0.95 * start)
+    losses = np.asarray(jax.jit(lambda keys: map_particles(run, keys))(keys))
+    start, end = losses[:, :5].mean(axis=1), losses[:, -20:].mean(axis=1)
+    assert np.all(end < 0.95 * start)
 
 
 def test_the_lstm_begins_with_steps_down_of_much_the_same_size():
     """As Adam's, they hardly depend on the size of the gradients, and turn when those turn."""
     rule = lopt.LOPTS["lstm"]()
-    tx = rule.bind(rule.init(jax.random.key(0)))
-    grads = jnp.array([1e-3, -1e-3, 1e-1, -1e-1])
+    grads = np.float32([1e-3, -1e-3, 1e-1, -1e-1])
 
-    def step(state, time):
-        steps, state = tx.update(jnp.where(time < 100, grads, -grads), state)
-        return state, steps
+    @jax.jit
+    def run():
+        tx = rule.bind(rule.init(jax.random.key(0)))
 
-    _, steps = jax.lax.scan(step, tx.init(grads), jnp.arange(150))
+        def step(state, time):
+            steps, state = tx.update(jnp.where(time < 100, grads, -grads), state)
+            return state, steps
+
+        return jax.lax.scan(step, tx.init(grads), jnp.arange(150))[1]
+
+    steps = np.asarray(run())
     for found, sign in ((steps[99], 1), (steps[-1], -1)):
-        assert jnp.all(-sign * found * jnp.sign(grads) > 0.0005)
-        assert jnp.max(jnp.abs(found)) < 3 * jnp.min(jnp.abs(found))
+        assert np.all(-sign * found * np.sign(grads) > 0.0005)
+        assert np.max(np.abs(found)) < 3 * np.min(np.abs(found))

@@ -113,11 +113,14 @@ def test_shaped_fitness_is_biased_and_says_so(name, shaping):
     assert z_scores(estimator, true_gradient(horizon)).max() > 4
 
 
+shaped_by = jax.jit(shape_fitness, static_argnums=(0, 3))
+
+
 def contribution(losses):
-    losses = jnp.asarray(losses)
-    grads = (losses[:, 0] - losses[:, 1])[:, None] * jnp.arange(1.0, 1 + len(losses))[:, None]
-    count = len(losses)
-    return Contribution(grads, losses, jnp.ones(count, jnp.int32), jnp.ones(count))
+    losses, count = np.float32(losses), len(losses)
+    with np.errstate(invalid="ignore"):
+        grads = (losses[:, :1] - losses[:, 1:]) * np.arange(1, 1 + count, dtype=np.float32)[:, None]
+    return Contribution(grads, losses, np.ones(count, np.int32), np.ones(count, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +133,8 @@ def contribution(losses):
 )
 def test_shaped_differences(shaping, expected):
     part = contribution([[3.0, 2.0], [1.0, 2.0], [5.0, 5.0], [100.0, 0.0], [np.inf, 0.0]])
-    shaped = shape_fitness(shaping, part, jnp.arange(5), 5)
-    found = shaped.grad[:, 0] / jnp.arange(1, 6)
+    shaped = shaped_by(shaping, part, np.arange(5), 5)
+    found = shaped.grad[:, 0] / np.arange(1, 6)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_array_equal(shaped.healthy, [True, True, True, True, False])
 
@@ -139,7 +142,7 @@ def test_shaped_differences(shaping, expected):
 def test_ranks_reach_from_minus_to_plus_one_half_for_many_pairs():
     rng = np.random.default_rng(0)
     part = contribution(np.stack([rng.normal(size=200), np.zeros(200)], axis=1))
-    shaped = shape_fitness("centred_ranks", part, jnp.arange(200), 200)
+    shaped = shaped_by("centred_ranks", part, np.arange(200), 200)
     found = np.sort(np.asarray(shaped.grad)[:, 0] / np.arange(1, 201))
     both = np.sort([*found, *-found])
     np.testing.assert_allclose(both, np.linspace(-0.5, 0.5, 400), atol=1e-6)
@@ -148,8 +151,8 @@ def test_ranks_reach_from_minus_to_plus_one_half_for_many_pairs():
 def test_an_outlier_does_not_rule_a_shaped_estimate():
     losses = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1e9]])
     for shaping in FITNESS_SHAPINGS:
-        grads = shape_fitness(shaping, contribution(losses), jnp.arange(3), 3).grad
-        assert np.abs(grads).max() <= 3
+        grads = shaped_by(shaping, contribution(losses), np.arange(3), 3).grad
+        assert np.abs(np.asarray(grads)).max() <= 3
 
 
 @pytest.mark.parametrize(

@@ -62,13 +62,18 @@ def test_influence_balancing_is_solved_at_a_negative_theta():
 
 def test_the_near_past_has_the_wrong_sign():
     def last_loss(theta, state, num_steps):
-        for _ in range(num_steps):
-            state, loss = BALANCING.step(KEY, {"theta": theta}, state)
-        return loss, state
+        def step(state, _):
+            return BALANCING.step(KEY, {"theta": theta}, state)
 
-    theta = jnp.float32(0.5)
-    _, settled = last_loss(theta, BALANCING.init(KEY, {}, jnp.int32(0)), 200)
-    near, far = (jax.grad(last_loss, has_aux=True)(theta, settled, n)[0] for n in (3, 200))
+        state, losses = jax.lax.scan(step, state, length=num_steps)
+        return losses[-1], state
+
+    @jax.jit
+    def gradients(theta):
+        _, settled = last_loss(theta, BALANCING.init(KEY, {}, jnp.int32(0)), 200)
+        return [jax.grad(last_loss, has_aux=True)(theta, settled, n)[0] for n in (3, 200)]
+
+    near, far = gradients(jnp.float32(0.5))
     assert near < 0 < far
 
 
