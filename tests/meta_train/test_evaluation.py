@@ -36,7 +36,7 @@ def test_meta_validation_is_the_mean_loss_of_plain_training():
     theta = system.init_theta(KEY)
     value = meta_validate([system], [1.0], ConstantHorizon(5), theta, KEY, 2)
 
-    losses = []
+    losses, value_and_grad = [], jax.jit(jax.value_and_grad(TASK.loss, argnums=2, has_aux=True))
     for key in jax.random.split(jax.random.fold_in(KEY, 0), 2):
         key_init, key_unroll, _ = jax.random.split(key, 3)
         state = system.init(key_init, theta, jnp.int32(5))
@@ -45,9 +45,7 @@ def test_meta_validation_is_the_mean_loss_of_plain_training():
         for t in range(5):
             key_batch, key_loss, _ = jax.random.split(jax.random.fold_in(key_unroll, t), 3)
             batch = TASK.batch(key_batch, (), "train")
-            (loss, _), grads = jax.value_and_grad(TASK.loss, argnums=2, has_aux=True)(
-                key_loss, (), params, batch
-            )
+            (loss, _), grads = value_and_grad(key_loss, (), params, batch)
             updates, opt_state = tx.update(grads, opt_state, params)
             params = optax.apply_updates(params, updates)
             losses.append(float(loss))
