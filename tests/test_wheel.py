@@ -17,7 +17,8 @@ PACKAGES = ("lopt", "tasks", "meta_train", "checkpoints", "configs", "launch")
 
 def run(*command, cwd, timeout=180, status=0, **environment):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    environment.pop("PYTHONPATH", None)  # as a user's shell
+    for name in ("PYTHONPATH", "XLA_FLAGS"):  # as a user's shell
+        environment.pop(name, None)
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True,
         timeout=timeout, check=False,

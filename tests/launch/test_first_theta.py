@@ -98,6 +98,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path, user_error):
 )
 def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
     made = config(
+        optimizer={"name": "sgd_schedule"},
         objective__unit="first_theta",
         objective__split=split,
         meta_validation__tasks={"wide": {"name": "quadratic", "weight": 1.0, "dim": 5}},
@@ -122,6 +123,7 @@ def test_the_first_theta_has_the_meta_loss_one_in_its_units(split):
 def test_meta_validation_of_the_first_theta_is_one_unit(tmp_path):
     """Exactly, however much the members of a family differ: it is measured on the same seeds."""
     made = config(
+        optimizer={"name": "sgd_schedule"},
         objective__unit="first_theta",
         objective__split="mixed",
         meta_steps=1,

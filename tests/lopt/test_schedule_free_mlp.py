@@ -63,12 +63,14 @@ def rms(x):
     return np.sqrt(np.mean(np.square(x)))
 
 
+@functools.cache
 def features_of_loss():
-    averages, rows = loss_features.init(), []
-    for value in LOSSES:
-        averages = loss_features.update(averages, jnp.asarray(value))
-        rows.append(np.asarray(loss_features.features(averages), np.float64))
-    return rows
+    def body(averages, value):
+        averages = loss_features.update(averages, value)
+        return averages, loss_features.features(averages)
+
+    found = jax.jit(lambda: jax.lax.scan(body, loss_features.init(), LOSSES)[1])()
+    return np.asarray(found, np.float64)
 
 
 def mlp(net, inputs):

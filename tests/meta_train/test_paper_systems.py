@@ -93,7 +93,7 @@ def test_pes_balances_nearly_as_rtrl_does():
     "estimator",
     [
         TruncatedBPTT(None, 1, num_particles=1),
-        TruncatedES(None, 1, num_pairs=500, std=0.1),
+        TruncatedES(None, 1, num_pairs=50, std=0.1),
         TruncatedBPTT(None, 10, num_particles=1),
     ],
 )
