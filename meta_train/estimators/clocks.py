@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from meta_train.estimators.reduction import Contribution, combine, shape_fitness
 from meta_train.horizons import ENDLESS, Horizon
 from meta_train.particles import map_particles
-from meta_train.types import Estimate, Theta
+from meta_train.types import Estimate, GradientEstimator, Theta
 from meta_train.unroll import Clock, start
 
 Carry = Any
@@ -101,12 +101,6 @@ class Clocks:
     num_groups: int
     mean_over: str = "steps"
     staggered: bool = True
-
-    @classmethod
-    def of(cls, estimator: Any) -> "Clocks":
-        """The clocks of an estimator that works by truncations, from the fields of most."""
-        length, count = estimator.steps_per_truncation, estimator.num_groups
-        return cls(estimator.episodes, length, count, estimator.mean_over, estimator.staggered)
 
     def start(self, key: jax.Array, carry: Carry) -> Group:
         """All groups before the first meta-step, with a leading axis.
@@ -198,6 +192,19 @@ class Clocks:
         fresh = start(self.episodes.sample(key, meta_step + 1), self.episodes, self.length)
         ended = (moved.t >= moved.horizon) | ~healthy
         return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, moved)
+
+
+@dataclasses.dataclass(frozen=True)
+class TruncatedEstimator(GradientEstimator):
+    """An estimator that goes on, in every meta-step, where the last truncation has ended."""
+
+    staggered: bool = dataclasses.field(default=True, kw_only=True)
+
+    @property
+    def clocks(self) -> Clocks:
+        """When its groups begin, continue and end their episodes."""
+        length, count = self.steps_per_truncation, self.num_groups
+        return Clocks(self.episodes, length, count, self.mean_over, self.staggered)
 
 
 def run_in(states: Any) -> float:

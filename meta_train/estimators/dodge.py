@@ -15,11 +15,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.forward import advance, begin, num_floats
 from meta_train.estimators.pairs import normal
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, empty_state, unroll
 
 
@@ -34,7 +34,7 @@ class Tangent(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DODGE(GradientEstimator):
+class DODGE(TruncatedEstimator):
     """Forward-mode differentiation along one random direction for the whole episode.
 
         g = C / K * mean over particles of v D,  C = K E[ceil(T/K)] / E[T]
@@ -55,7 +55,6 @@ class DODGE(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.0
     num_particles: int | None = dataclasses.field(default=None, kw_only=True)
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self, takes_zero_std=True)
@@ -63,10 +62,6 @@ class DODGE(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_particles or 2 * self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         state, flat = empty_state(system, theta), ravel_pytree(theta)[0]

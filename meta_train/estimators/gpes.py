@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.pairs import Pair, blank_pair, perturb, telescope, unroll_pair, variance
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
+from meta_train.types import Estimate, Theta, UnrolledSystem
 from meta_train.unroll import Clock
 
 
@@ -27,7 +27,7 @@ class Reused(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GPES(GradientEstimator):
+class GPES(TruncatedEstimator):
     """Evolution strategies from truncations, with a new perturbation every so many inner steps.
 
     Each pair draws eps ~ N(0, sigma^2 I) at every ``perturbation_length``-th inner step of its
@@ -53,7 +53,6 @@ class GPES(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.01
     perturbation_length: int | None = None
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
     perturbation: str = dataclasses.field(default="normal", kw_only=True)
     fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
     telescoped: bool = dataclasses.field(default=False, kw_only=True)
@@ -70,10 +69,6 @@ class GPES(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         pair = blank_pair(system, theta, self.telescoped)

@@ -14,15 +14,15 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.pairs import Pair, blank_pair, perturb, unroll_pair, variance
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
+from meta_train.types import Estimate, Theta, UnrolledSystem
 from meta_train.unroll import Clock
 
 
 @dataclasses.dataclass(frozen=True)
-class NRES(GradientEstimator):
+class NRES(TruncatedEstimator):
     """Evolution strategies from truncations with one perturbation for the whole episode.
 
         g = C / K * mean over pairs of xi (L+ - L-) / (2 sigma^2),  C = K E[ceil(T/K)] / E[T]
@@ -41,7 +41,6 @@ class NRES(GradientEstimator):
 
     num_pairs: int = 8
     std: Std = 0.01
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
     perturbation: str = dataclasses.field(default="normal", kw_only=True)
     fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
 
@@ -51,10 +50,6 @@ class NRES(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         return self.clocks.start(key, blank_pair(system, theta))

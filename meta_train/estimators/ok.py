@@ -15,11 +15,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.forward import advance, begin, num_floats
 from meta_train.estimators.pairs import normal
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, empty_state, unroll
 
 _SKETCH, _REDUCTION = 0x0C5E, 0x0C5F
@@ -39,7 +39,7 @@ class LowRank(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class OK(GradientEstimator):
+class OK(TruncatedEstimator):
     """RTRL with an approximation of rank r, the best unbiased one, in the place of its matrix.
 
     With J_t ~ left right' of r columns, F_t = ds_t/dtheta at a given s_{t-1}, and r random
@@ -76,7 +76,6 @@ class OK(GradientEstimator):
     std: Std = 0.0
     rank: int = 4
     num_particles: int | None = dataclasses.field(default=None, kw_only=True)
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self, takes_zero_std=True)
@@ -86,10 +85,6 @@ class OK(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_particles or 2 * self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         state, size = empty_state(system, theta), len(ravel_pytree(theta)[0])

@@ -12,15 +12,15 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.pairs import Pair, blank_pair, perturb, telescope, unroll_pair, variance
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, Theta, UnrolledSystem
+from meta_train.types import Estimate, Theta, UnrolledSystem
 from meta_train.unroll import Clock
 
 
 @dataclasses.dataclass(frozen=True)
-class PES(GradientEstimator):
+class PES(TruncatedEstimator):
     """Unbiased evolution strategies from truncations, by accumulating perturbations.
 
     Each truncation of each pair has its own eps ~ N(0, sigma^2 I), and xi is the sum of the eps
@@ -41,7 +41,6 @@ class PES(GradientEstimator):
 
     num_pairs: int = 8
     std: Std = 0.01
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
     perturbation: str = dataclasses.field(default="normal", kw_only=True)
     fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
     telescoped: bool = dataclasses.field(default=False, kw_only=True)
@@ -52,10 +51,6 @@ class PES(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         return self.clocks.start(key, blank_pair(system, theta, self.telescoped))

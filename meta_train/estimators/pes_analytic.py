@@ -13,10 +13,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.pairs import Pair, blank_pair, perturb, unroll_pair, variance
 from meta_train.groups import Std, sigma
-from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
 
 
@@ -28,7 +28,7 @@ class Accompanied(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class PESAnalytic(GradientEstimator):
+class PESAnalytic(TruncatedEstimator):
     """PES, with what backpropagation through the present truncation knows taken out of its noise.
 
     With p the derivative by theta of the truncation's live losses, of a trajectory at theta itself
@@ -52,7 +52,6 @@ class PESAnalytic(GradientEstimator):
 
     num_pairs: int = 8
     std: Std = 0.01
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
     perturbation: str = dataclasses.field(default="normal", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -61,10 +60,6 @@ class PESAnalytic(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         carry = Accompanied(blank_pair(system, theta), empty_state(system, theta))

@@ -13,11 +13,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.forward import advance, begin, num_floats
 from meta_train.estimators.pairs import normal
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, empty_state, unroll
 
 
@@ -30,7 +30,7 @@ class Influence(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RTRL(GradientEstimator):
+class RTRL(TruncatedEstimator):
     """Forward-mode differentiation that continues from truncation to truncation.
 
         J_t = ds_t/ds_{t-1} J_{t-1} + ds_t/dtheta
@@ -51,7 +51,6 @@ class RTRL(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.0
     num_particles: int | None = dataclasses.field(default=None, kw_only=True)
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self, takes_zero_std=True)
@@ -59,10 +58,6 @@ class RTRL(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_particles or 2 * self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         state, flat = empty_state(system, theta), ravel_pytree(theta)[0]

@@ -12,15 +12,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.pairs import normal
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
 
 
 @dataclasses.dataclass(frozen=True)
-class TruncatedBPTT(GradientEstimator):
+class TruncatedBPTT(TruncatedEstimator):
     """Automatic differentiation through one truncation, its first state held constant.
 
         g = C / K * mean over particles of dL(theta + eps) / dtheta,  C = K E[ceil(T/K)] / E[T]
@@ -40,7 +40,6 @@ class TruncatedBPTT(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.0
     num_particles: int | None = dataclasses.field(default=None, kw_only=True)
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self, takes_zero_std=True)
@@ -48,10 +47,6 @@ class TruncatedBPTT(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_particles or 2 * self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         return self.clocks.start(key, empty_state(system, theta))

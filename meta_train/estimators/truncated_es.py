@@ -11,16 +11,16 @@ import jax
 from jaxtyping import Array
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.pairs import antithetic, perturb, variance
 from meta_train.groups import Std
 from meta_train.particles import map_particles
-from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, at, empty_state, unroll
 
 
 @dataclasses.dataclass(frozen=True)
-class TruncatedES(GradientEstimator):
+class TruncatedES(TruncatedEstimator):
     """Evolution strategies that look no further back than one truncation.
 
         g = C / K * mean over pairs of eps (L+ - L-) / (2 sigma^2),  C = K E[ceil(T/K)] / E[T]
@@ -39,7 +39,6 @@ class TruncatedES(GradientEstimator):
 
     num_pairs: int = 8
     std: Std = 0.01
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
     perturbation: str = dataclasses.field(default="normal", kw_only=True)
     fitness_shaping: str = dataclasses.field(default="none", kw_only=True)
 
@@ -49,10 +48,6 @@ class TruncatedES(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         return self.clocks.start(key, empty_state(system, theta))

@@ -12,11 +12,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from meta_train.checks import check_sizes
-from meta_train.estimators.clocks import Clocks, Group, Keys
+from meta_train.estimators.clocks import Group, Keys, TruncatedEstimator
 from meta_train.estimators.forward import advance, begin, num_floats
 from meta_train.estimators.pairs import normal
 from meta_train.groups import Std
-from meta_train.types import Estimate, GradientEstimator, State, Theta, UnrolledSystem
+from meta_train.types import Estimate, State, Theta, UnrolledSystem
 from meta_train.unroll import Clock, empty_state, unroll
 
 _SIGNS = 0x5163
@@ -35,7 +35,7 @@ class RankOne(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class UORO(GradientEstimator):
+class UORO(TruncatedEstimator):
     """RTRL with a random approximation of rank one in the place of the matrix of influences.
 
     With signs nu drawn anew at each inner step and J_t ~ left right',
@@ -59,7 +59,6 @@ class UORO(GradientEstimator):
     num_pairs: int = 8
     std: Std = 0.0
     num_particles: int | None = dataclasses.field(default=None, kw_only=True)
-    staggered: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_sizes(self, takes_zero_std=True)
@@ -67,10 +66,6 @@ class UORO(GradientEstimator):
     @property
     def num_groups(self) -> int:
         return self.num_particles or 2 * self.num_pairs
-
-    @property
-    def clocks(self) -> Clocks:
-        return Clocks.of(self)
 
     def init(self, system: UnrolledSystem, key: jax.Array, theta: Theta) -> Group:
         state, flat = empty_state(system, theta), ravel_pytree(theta)[0]

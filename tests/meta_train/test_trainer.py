@@ -12,7 +12,6 @@ from checkpoints import Saver, Store
 from meta_train import ESTIMATORS, PES, Execution, MetaTrainer
 from tests.meta_train.linear_system import SYSTEM, THETA
 
-
 ADAM = optax.adam(0.02)
 """One for all: trainers that are equal share their programs."""
 
