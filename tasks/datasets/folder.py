@@ -23,10 +23,12 @@ def read_folder(folder: str | os.PathLike) -> Dataset:
     Images are normalised by mean and std of the first 65,536 examples of train.
 
     Raises:
-        MissingData: a file is not there.
+        MissingData: a file is not there, or the folder is in a bucket.
         RawDataError: a file is not as described.
         ValueError: there are too few examples for three splits.
     """
+    if "://" in os.fspath(folder):
+        raise MissingData(f"{folder} must be a folder of this machine; copy it here first.")
     folder = Path(folder).expanduser()
     images, labels = _open(folder / IMAGES), _open(folder / LABELS)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.flags.c_contiguous:
@@ -73,4 +75,5 @@ def _open(path: Path) -> Any:
             f"{path} is not there; a folder that is a data set holds {IMAGES} and {LABELS}."
         ) from error
     except (OSError, ValueError) as error:
-        raise RawDataError(f"{path} is no readable .npy file ({error}).") from error
+        # NumPy takes whatever is not its own for a pickle, and tells how to execute it.
+        raise RawDataError(f"{path} is no readable .npy file of numbers.") from error

@@ -144,11 +144,11 @@ def _window_size(
     held, of_one = count - data.num_train, num_bytes / count
     size = int(megabytes * 1e6 / (COPIES * of_one)) - held
     if size < batch_size:
-        least = math.ceil(COPIES * of_one * (batch_size + held) / 1e4) / 100
+        least = min(num_bytes, COPIES * of_one * (batch_size + held))
         raise ValueError(
             f"config.data_limit_mb = {megabytes:g} is too small to stream dataset {name!r}: "
             f"{COPIES} windows have to hold a batch of {batch_size} examples each, besides the "
-            f"{held} of valid and test; give at least {least:g}"
+            f"{held} of valid and test; give at least {math.ceil(least / 1e4) / 100:g}"
         )
     return size
 

@@ -80,13 +80,12 @@ def test_batch_larger_than_the_split(user_error, tmp_path):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        (
-            "--config.data_limit_mb=0.1",
-            "data_limit_mb = 0.1 is too small to stream dataset 'digits'",
-        ),
+        ("--config.data_limit_mb=0.1", "too small to stream dataset 'digits'"),
+        ("--config.data_limit_mb=0.1", "give at least 0.12"),  # all of it
         ("--config.data_limit_mb=0", "config.data_limit_mb = 0.0 must be above 0"),
         ("--config.steps_per_window=0", "config.steps_per_window = 0 must be at least 1"),
         ("--config.tasks.digits_mlp.dataset=./nowhere", "nowhere/images.npy is not there"),
+        ("--config.tasks.digits_mlp.dataset=gs://a/b", "gs://a/b must be a folder of this machine"),
     ],
 )
 def test_data_that_cannot_stream(user_error, tmp_path, override, expected):
