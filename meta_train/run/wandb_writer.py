@@ -40,6 +40,8 @@ class WandbWriter(Tracker):
         run_id = kept_id(folder / "wandb" / "run_id", lambda: uuid.uuid4().hex)
         try:
             self._first = 0 if online else _rows_end(folder, run_id)
+            # W&B's process of a parent program would still hold the run of a killed child.
+            os.environ.pop("WANDB_SERVICE", None)
             self._run = wandb.init(
                 dir=folder,
                 project=os.environ.get("WANDB_PROJECT", "lopt"),

@@ -123,7 +123,8 @@ def test_a_killed_run_is_in_its_tracker_without_gap_or_double(tracker, killed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
-def test_of_many_kills_a_tracker_shows_nothing(tracker, tmp_path):
+def test_of_many_kills_a_tracker_shows_nothing(tracker, killed, tmp_path):
+    """Neither where the program that starts and kills the runs has one of its own, ``killed``."""
     command = (*TINY, f"--config.writers={tracker}", f"--workdir={tmp_path}")
     for meta_step in (2, 8, 16, 30, 31, 44, 60):
         kill_at(meta_step, *command)
