@@ -50,19 +50,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lopt import loss_features, per_parameter, per_tensor, transform, whitening
+from lopt import schedule_free_passes as passes
 from lopt.base import LearnedOptimizer, StepInputs, Theta
+from lopt.kernels import Fields
 from lopt.loss_features import LossAverages
 
-DECAY = 0.999
-"""Of the second moment."""
-LOG_DECAYS = np.log([whitening.DECAY, DECAY]).astype(np.float32)
+LOG_DECAYS = np.log([whitening.DECAY, passes.DECAY]).astype(np.float32)
 THETA_SCALE = 5.0
-MAX_RESIDUAL = 3.0
-"""B. XLA on CPU would evaluate the MLP twice, did it not end in a function as costly as tanh."""
 MAX_GRADIENT = 1e15
 """Gradients are clipped to this size, so that sums of their squares stay finite."""
-RELATIVE_EPSILON = 1e-6
-"""Gradients far below this part of their tensor's RMS make small steps."""
 SMALLEST_PARAMETERS = 1e-4
 """An RMS of parameters below this counts as this: biases start at zero."""
 SMALLEST_RATIO = 1e-8
@@ -127,12 +123,26 @@ class Shared(NamedTuple):
     """One over the sums of the weights in the averages of the whitening and the second moment."""
 
 
+class Means(NamedTuple):
+    """Means over each tensor."""
+
+    lead: Float[Array, " tensors"]
+    """Of (y - x)^2."""
+    average: Float[Array, " tensors"]
+    """Of x^2."""
+    direction: Float[Array, " tensors"]
+    """Of d^2."""
+    along: Float[Array, " tensors"]
+    """Of d (y - x)."""
+
+
 class Tensors(NamedTuple):
     """What has one value for each tensor; stacked: of all of them."""
 
     features: Float[Array, "*tensors 10"]
-    unit: Float[Array, "*tensors"]
-    """One over the root mean square of the gradients."""
+    units: Float[Array, "*tensors 2"]
+    """One over the root mean square of the gradients, and its square, which also corrects the
+    second moment."""
     size: Float[Array, "*tensors"]
     """RMS(x)."""
     over_lead: Float[Array, "*tensors"]
@@ -235,7 +245,7 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
             lag=jax.nn.sigmoid(-(logit + scalars["beta"])),
             warm=warm,
             mix=weight / weight_sum,
-            rate=jnp.maximum(1.0 - DECAY, 1.0 / (time + 1.0)),
+            rate=jnp.maximum(1.0 - passes.DECAY, 1.0 / (time + 1.0)),
             corrections=-1.0 / jnp.expm1((time + 1.0) * LOG_DECAYS),
         )
 
@@ -244,21 +254,25 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         white, kept = whitening.whiten(
             grads, state.whitening, shared.damping, shared.corrections[0]
         )
-        second_moment = jax.tree.map(
-            lambda v, x: v + (1.0 - DECAY) * (jnp.square(x) - v), state.second_moment, white
-        )
+        found = per_tensor.stack(jax.tree.map(passes.measure, params, white, lead), 3)
+        mean_white, mean_lead, mean_average = (found[:, i] for i in range(3))
         sizes = per_tensor.stack(state.sizes)
-        sizes = sizes + shared.rate * (_mean_squares(white) - sizes)
+        sizes = sizes + shared.rate * (mean_white - sizes)
         # In this unit gradients have the root mean square one, so that no epsilon depends on it.
         unit = jax.lax.rsqrt(jnp.where(sizes > whitening.SMALLEST, sizes, 1.0))
-        corrected = shared.corrections[1] * jnp.square(unit)
-        moments = jax.tree.map(jnp.multiply, second_moment, per_tensor.unstack(corrected, params))
-        direction = jax.tree.map(_direct, white, moments, per_tensor.unstack(unit, params))
-        tensors, path, searched = self._scale(shared, state, params, unit, direction)
+        units = jnp.stack([unit, shared.corrections[1] * jnp.square(unit)], axis=1)
+        each = per_tensor.unstack(units, params)
+        found = jax.tree.map(passes.measure_direction, white, state.second_moment, lead, each)
+        found = per_tensor.stack(found, 2)
+        means = Means(mean_lead, mean_average, found[:, 0], found[:, 1])
+        tensors, path, searched = self._scale(shared, state, params, means, units)
         told = per_tensor.unstack(tensors, params)
         update = functools.partial(self._update_leaf, theta, shared)
-        new = jax.tree.map(update, params, white, moments, direction, lead, told)
-        steps, lead = (jax.tree.map(lambda _, leaf, i=i: leaf[i], params, new) for i in range(2))
+        new = jax.tree.map(update, params, white, state.second_moment, lead, told)
+        steps, moments = (jax.tree.map(lambda _, x, i=i: x[i], params, new) for i in range(2))
+        second_moment, lead = (
+            jax.tree.map(lambda _, x, i=i: x[i][0], params, moments) for i in range(2)
+        )
         path, sizes, searched = (per_tensor.unstack(x, params) for x in (path, sizes, searched))
         count = transform.increment(state.count)
         moved = (kept, second_moment, lead, path, sizes, searched)
@@ -269,16 +283,14 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         shared: Shared,
         state: ScheduleFreeMLPState,
         params: Any,
-        unit: Float[Array, " tensors"],
-        direction: Any,
+        means: Means,
+        units: Float[Array, "tensors 2"],
     ) -> tuple[Tensors, Float[Array, " tensors"], Float[Array, " tensors"]]:
         """How long the steps of every tensor are; with the next path and the next q."""
         path, searched = per_tensor.stack(state.path), per_tensor.stack(state.searched)
-        mean_lead, mean_direction = _mean_squares(state.lead), _mean_squares(direction)
         walked = jnp.where(path > 0.0, shared.lag * path, 1.0)
-        agreement = jnp.where(path > 0.0, mean_lead / jnp.square(walked), 1.0)
-        averages = jax.tree.map(jnp.subtract, params, state.lead)
-        size = jnp.sqrt(_mean_squares(averages) + SMALLEST_PARAMETERS**2)
+        agreement = jnp.where(path > 0.0, means.lead / jnp.square(walked), 1.0)
+        size = jnp.sqrt(means.average + SMALLEST_PARAMETERS**2)
         own = _tensor_features(params, size, agreement, searched)
         common = jnp.broadcast_to(shared.features[None], (len(own), len(shared.features)))
         features = jnp.concatenate([own, common], axis=1)
@@ -288,19 +300,18 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         # The logarithm is of a bounded number, because it has no gradient at zero.
         fan_in = _fan_ins(params)
         limit = jnp.maximum(MAX_LENGTH, MAX_RELATIVE * np.sqrt(fan_in) * size)
-        squared = jnp.maximum(mean_direction * jnp.square(adapted), 1e-12)
+        squared = jnp.maximum(means.direction * jnp.square(adapted), 1e-12)
         searched = jnp.minimum(searched, jnp.log(limit) - 0.5 * jnp.log(squared))
         usual = np.float32(self.learning_rate) / np.maximum(fan_in / USUAL_FAN_IN, 1.0)
         step_size = usual * shared.warm * jnp.exp(searched) * adapted
         pace = shared.lag * step_size
-        over_lead = jax.lax.rsqrt(mean_lead + 1e-6 * jnp.square(pace))
-        along = _means(jax.tree.map(jnp.multiply, direction, state.lead))
-        along = jnp.clip(along * over_lead, -1.0, 1.0)
+        over_lead = jax.lax.rsqrt(means.lead + 1e-6 * jnp.square(pace))
+        along = jnp.clip(means.along * over_lead, -1.0, 1.0)
         turn = shared.gain * along * jnp.where(along < 0.0, shared.tilt, 1.0 / shared.tilt)
         searched = jnp.clip(searched - turn, -MAX_SEARCHED, MAX_SEARCHED)
-        rms = jnp.sqrt(mean_direction + 1e-12)
+        rms = jnp.sqrt(means.direction + 1e-12)
         path = (1.0 - shared.mix) * (path + step_size)
-        return Tensors(features, unit, size, over_lead, rms, pace), path, searched
+        return Tensors(features, units, size, over_lead, rms, pace), path, searched
 
     def _update_leaf(
         self,
@@ -308,41 +319,21 @@ class ScheduleFreeMLPLopt(LearnedOptimizer):
         shared: Shared,
         param: jax.Array,
         white: jax.Array,
-        moment: jax.Array,
-        direction: jax.Array,
+        second_moment: jax.Array,
         lead: jax.Array,
         tensor: Tensors,
-    ) -> tuple[jax.Array, jax.Array]:
-        """The step of one tensor, and its next lead."""
+    ) -> tuple[jax.Array, Fields]:
+        """The step of one tensor, and its next second moment and lead, as fields."""
+        net = {}
         if self.hidden:
             ones = jnp.ones((), jnp.float32)
-            scales = jnp.stack([ones, tensor.unit, ones, tensor.over_lead, 1.0 / tensor.size])
+            scales = jnp.stack([ones, tensor.units[0], ones, tensor.over_lead, 1.0 / tensor.size])
             net = per_parameter.fold_constants(theta["network"], tensor.features)
             net |= {"w0": net["w0"] * scales[:, None]}
-            root = moment * jax.lax.rsqrt(moment + RELATIVE_EPSILON**2)
-            inputs = [x[None] for x in (direction, white, root, lead, param - lead)]
-            residual = per_parameter.evaluate_net(net, inputs, param.shape, _bound)
-            direction = direction + tensor.rms * residual
-        ahead = lead - tensor.pace * (direction + shared.weight_decay * param)
-        step = (1.0 + shared.mix * (1.0 / shared.lag - 1.0)) * ahead - lead
-        return step, (1.0 - shared.mix) * ahead
-
-
-def _bound(output: jax.Array) -> jax.Array:
-    return MAX_RESIDUAL * jnp.tanh(output / MAX_RESIDUAL)
-
-
-def _direct(white: jax.Array, moment: jax.Array, unit: Float[Array, ""]) -> jax.Array:
-    """d of one tensor, given its second moment in the gradients' own unit."""
-    return white * unit * jax.lax.rsqrt(moment + RELATIVE_EPSILON**2)
-
-
-def _means(tree: Any) -> Float[Array, " tensors"]:
-    return per_tensor.stack(jax.tree.map(per_tensor.mean, tree))
-
-
-def _mean_squares(tree: Any) -> Float[Array, " tensors"]:
-    return _means(jax.tree.map(jnp.square, tree))
+        stretch = 1.0 + shared.mix * (1.0 / shared.lag - 1.0)
+        numbers = (tensor.rms, tensor.pace, shared.weight_decay, shared.mix, stretch)
+        state = (second_moment[None], lead[None])
+        return passes.update(net, state, param, white, (*tensor.units, *numbers))
 
 
 def _shared_features(

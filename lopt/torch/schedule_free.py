@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lopt import loss_features, whitening
 from lopt import schedule_free_mlp as rule
+from lopt import schedule_free_passes as passes
 from lopt.torch.whitening import first_sides, whiten
 
-SECOND_RATE = 1 - rule.DECAY
+SECOND_RATE = 1 - passes.DECAY
 """At which the second moment moves."""
 
 
@@ -98,7 +99,7 @@ class ScheduleFree:
         """The whitened gradient over the root of its second moment; moves both averages."""
         time = state["step"]
         by_whitening, by_second = (
-            1 / (1 - decay ** (time + 1)) for decay in (whitening.DECAY, rule.DECAY)
+            1 / (1 - decay ** (time + 1)) for decay in (whitening.DECAY, passes.DECAY)
         )
         grad = grad.clamp(-rule.MAX_GRADIENT, rule.MAX_GRADIENT)
         sides, damping = state["whitening"], self.found["damping"]
@@ -108,7 +109,7 @@ class ScheduleFree:
         state["size"] += rate * (white.square().mean() - state["size"])
         unit = torch.where(state["size"] > 1e-30, state["size"], 1.0).rsqrt()
         second = state["second"] * (by_second * unit.square())
-        return white * unit * (second + rule.RELATIVE_EPSILON**2).rsqrt()
+        return white * unit * (second + passes.RELATIVE_EPSILON**2).rsqrt()
 
     def _features(
         self, param: Tensor, size: Tensor, agreement: Tensor, state: dict[str, Any]

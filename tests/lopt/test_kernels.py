@@ -15,6 +15,7 @@ from tests.lopt.cases import HORIZON, assert_close, draw_theta
 RULES = {
     "mlp": {"hidden": (4, 3)},
     "adafac_mlp": {"hidden": (2,)},
+    "schedule_free_mlp": {"hidden": (3, 2)},
 }
 SHAPE = (29, 20)
 """More than 512 parameters, divided by no block of a GPU."""
