@@ -31,7 +31,8 @@ def start(order: dict[str, Any]) -> tuple[dict[str, Any], Actions]:
     "run" answers the seconds that one step took of it and of Adam.
     """
     params = _make_params(float(order["size"]))
-    ours, adam = _Step(order["optimizer"], params), _Step(_ADAM, params)
+    name, kernel = order["optimizer"], order["update_kernel"]
+    ours, adam = _Step(name, params, kernel), _Step(_ADAM, params)
     count = sum(x.size for x in params.values())
     steps = ours.start(), adam.start()
     for step in steps:
@@ -50,6 +51,8 @@ def start(order: dict[str, Any]) -> tuple[dict[str, Any], Actions]:
         "compile_seconds": ours.compile_seconds,
         "state_bytes": ours.state_bytes,
         "temporary_bytes": ours.temporary_bytes,
+        "copy_seconds": (ours.state_bytes + 4 * count) * 2 / machine.copy_rate(4 * count),
+        "difference": None if kernel == "jnp" else ours.difference(_Step(name, params)),
         "machine": machine.describe(),
     }
     return details, {"run": run}
@@ -63,18 +66,21 @@ def _make_params(count: float) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 
 
-def _make_optimizer(name: str) -> optax.GradientTransformationExtraArgs:
+def _make_optimizer(name: str, kernel: str) -> optax.GradientTransformationExtraArgs:
     if name == _ADAM:
         return optax.adam(1e-3)
     rule = lopt.LOPTS[name]()
-    return rule.bind(rule.init(jax.random.key(0)), 1000)
+    tx = rule.bind(rule.init(jax.random.key(0)), 1000)
+    return lopt.with_options(tx, update_kernel=kernel)
 
 
 class _Step:
     """One optimizer, compiled for one set of parameters; holds no arrays until it is started."""
 
-    def __init__(self, name: str, params: dict[str, jax.ShapeDtypeStruct]) -> None:
-        self._tx, self._params = _make_optimizer(name), params
+    def __init__(
+        self, name: str, params: dict[str, jax.ShapeDtypeStruct], kernel: str = "jnp"
+    ) -> None:
+        self._tx, self._params = _make_optimizer(name, kernel), params
         state = jax.eval_shape(self._tx.init, params)
         begin = clock()
         self._compiled = jax.jit(self._step, donate_argnums=(0, 1)).lower(params, state).compile()
@@ -89,14 +95,28 @@ class _Step:
         updates, state = self._tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
-    def start(self) -> Iterator[float]:
-        """Seconds of one step after the other."""
+    def difference(self, other: "_Step") -> float:
+        """Between the parameters after two steps of each, relative to the second step."""
+        mine, theirs = self._compiled(*self._arrays()), other._compiled(*other._arrays())
+        before = jax.tree.map(jnp.copy, theirs[0])
+        (mine, _), (theirs, _) = self._compiled(*mine), other._compiled(*theirs)
+        apart, moved = (
+            max(float(jnp.max(jnp.abs(a[name] - b[name]))) for name in b)
+            for a, b in ((mine, theirs), (before, theirs))
+        )
+        return apart / moved
+
+    def _arrays(self) -> tuple[Any, Any]:
         rng = np.random.default_rng(0)
         params = {
             name: jnp.asarray(rng.standard_normal(x.shape, np.float32) * 0.1)
             for name, x in self._params.items()
         }
-        arrays = params, self._tx.init(params)
+        return params, self._tx.init(params)
+
+    def start(self) -> Iterator[float]:
+        """Seconds of one step after the other."""
+        arrays = self._arrays()
         while True:
             begin = clock()
             arrays = jax.block_until_ready(self._compiled(*arrays))

@@ -11,6 +11,8 @@ HORIZON = 1000
 STD = 0.01
 SIZES = ("1e6", "1e7")
 """Parameters to which optimizers are applied."""
+KERNELS = ("mlp", "adafac_mlp", "schedule_free_mlp")
+"""Optimizers that have kernels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Case:
     packaged: str = ""
     reference: Mapping[str, Any] | None = None
     optimizer: str = ""
+    update_kernel: str = "jnp"
+    """Of "apply", see ``lopt.kernels``."""
     usual: bool = True
     """Whether it is measured if no case is named."""
 
@@ -95,6 +99,14 @@ def _applied(optimizer: str, usual: bool = False) -> list[Case]:
     return [Case(name, "apply", optimizer=optimizer, usual=usual) for name in names]
 
 
+def _by_kernel(optimizer: str) -> list[Case]:
+    """The same by a Pallas kernel, which only accelerators run at any speed."""
+    return [
+        dataclasses.replace(case, name=f"{case.name}/pallas", update_kernel="pallas")
+        for case in _applied(optimizer)
+    ]
+
+
 def _table(cases: Iterable[Case]) -> dict[str, Case]:
     return {case.name: case for case in cases}
 
@@ -120,6 +132,7 @@ CASES: dict[str, Case] = _table(
         *_applied("mlp", usual=True),
         *_applied("adafac_mlp", usual=True),
         *_applied("schedule_free_mlp", usual=True),
+        *(case for name in KERNELS for case in _by_kernel(name)),
         *(
             case
             for name in ("lstm", "nn_adam", "rnn_mlp", "velo", "celo2", "celo2_base")

@@ -27,15 +27,20 @@ def rates(copied_bytes: int) -> dict[str, float]:
     matrix = jnp.ones((size, size))
     x = jnp.linspace(0.5, 1.5, _ELEMENTS)
     key = jax.random.key(0)
-    copied = jnp.ones(max(copied_bytes // 4, 1024))
     return {
         "matrix": 2 * size**3 / _seconds(lambda a: a @ a, matrix),
         "arithmetic": _elementwise(lambda x: x * 0.999 + 0.001, 2, x),
         "division": _elementwise(lambda x: 1.7 / (x + 0.7), 1, x),
         "transcendental": _elementwise(jnp.tanh, 1, x),
         "random": 2**16 / _seconds(lambda key: jax.random.bits(key, (2**16,)), key),
-        "copy": 2 * copied.nbytes / _loop_seconds(lambda x: x * 0.999, copied),
+        "copy": copy_rate(copied_bytes),
     }
+
+
+def copy_rate(copied_bytes: int) -> float:
+    """Bytes per second, read and written, of a copy of this size."""
+    copied = jnp.ones(max(copied_bytes // 4, 1024))
+    return 2 * copied.nbytes / _loop_seconds(lambda x: x * 0.999, copied)
 
 
 def describe() -> dict[str, Any]:

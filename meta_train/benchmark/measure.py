@@ -148,7 +148,8 @@ class _Row:
             )
             return
         order = {"kind": case.kind, "config": self._config, "optimizer": case.optimizer}
-        order["size"] = case.name.rsplit("/", 1)[-1]
+        if case.kind == "apply":
+            order |= {"size": case.name.split("/")[2], "update_kernel": case.update_kernel}
         words = [sys.executable, *settings.serve]
         with tempfile.TemporaryDirectory(dir=settings.folder) as cache:
             own = {**environment, "LOPT_CACHE_DIR": cache}

@@ -162,12 +162,22 @@ def _applied(rows: Sequence[Result], old: Mapping[str, Result]) -> list[str]:
             f"{start['state_bytes'] / count:.1f}",
             f"{start['temporary_bytes'] / count:.1f}",
             f"{start['compile_seconds']:.1f}",
+            *_of_copy(start, turns),
         ]
 
     table = _lines(rows, old, cells)
     head = ["applying", "ns per parameter", "x optax.adam", "state bytes per parameter",
-            "temporary bytes", "compile s"]  # fmt: skip
+            "temporary bytes", "compile s", "x copy", "off jnp"]  # fmt: skip
     return [_table(head, table)]
+
+
+def _of_copy(start: Result, turns: Sequence[Result]) -> list[str]:
+    """Time beside that of a copy of parameters and state, and how far a kernel is off jnp."""
+    if "copy_seconds" not in start:
+        return ["", ""]  # measured by an earlier version
+    times = [turn["seconds"] / start["copy_seconds"] for turn in turns]
+    apart = start["difference"]
+    return [_spread(times), "" if apart is None else f"{apart:.0e}"]
 
 
 def _lines(

@@ -12,7 +12,7 @@ import pytest
 
 import tasks
 from meta_train import PES, Execution, MetaTrainer, benchmark
-from meta_train.benchmark import operations, random_data, report
+from meta_train.benchmark import apply, operations, random_data, report
 from meta_train.benchmark.processes import Worker
 from meta_train.benchmark.protocol import Failed, repeat
 from meta_train.capacity import Capacity, Memory
@@ -163,3 +163,13 @@ def test_cases_are_chosen_by_wildcards():
     }
     assert len(benchmark.select([])) < len(benchmark.CASES)
     json.dumps([case.config for case in benchmark.CASES.values()])
+
+
+def test_a_kernel_is_compared_with_jnp_before_it_is_timed():
+    order = {"optimizer": "sgd_schedule", "size": "4e3", "update_kernel": "pallas"}
+    details, actions = apply.start(order)
+    assert details["difference"] == 0.0  # without a kernel of its own
+    assert actions["run"](0.0)["seconds"] > 0.0
+    params = {"w": jax.ShapeDtypeStruct((3, 3), jnp.float32)}
+    steps = [apply._Step(name, params) for name in ("sgd_schedule", "adam_schedule")]
+    assert steps[0].difference(steps[1]) > 0.1
